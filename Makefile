@@ -1,0 +1,60 @@
+# The two commands most people need: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down status test lint format bench soak lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vanta needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned packages into $(VENV) (once; about a minute) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(STAMP) ## install the pinned packages into .venv
+
+demo: $(STAMP) ## one manager order, end to end, on real servers
+	@$(BIN)/vanta demo
+
+up: $(STAMP) ## start the embedded stack and keep it running until Ctrl-C
+	@$(BIN)/vanta up
+
+down: $(STAMP) ## stop the embedded stack
+	@$(BIN)/vanta down
+
+status: $(STAMP) ## what runs, and where
+	@$(BIN)/vanta status
+
+test: $(STAMP) ## every test, on the real embedded servers
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## format check, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## latency of the wave against a bare asyncio loop, as ratios
+	@$(BIN)/python -m bench
+
+soak: $(STAMP) ## long seeded fault runs
+	@$(BIN)/python -m pytest -m soak
+
+lock: ## re-pin requirements from pyproject.toml
+	@$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
+	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements/base.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
+
+clean: down ## stop the stack and remove its data
+	@rm -rf .vanta

@@ -1,0 +1,99 @@
+"""The one tree of errors.
+
+VantaError
+├── InvalidInput          a field of a request is wrong; names the field
+├── NotFound              no such entity for this tenant
+├── OrderRefused          a guard refused a valid order; `code` is stable
+├── IllegalTransition     a state machine was asked for a transition that its table does not have
+├── SizingRefused         a fact that sizing needs is missing
+├── SecretUnavailable     a secret reference cannot be resolved
+└── VenueError            a broker or receiver could not answer a read or a cancel
+    ├── VenueUnavailable  try again (time-out, 429, 5xx)
+    └── VenueRefused      final (authentication, permission, malformed)
+
+`activities/errors.py` maps it to Temporal failures and `api/errors.py` to problem documents; there is no third map.
+Sends do not raise: they return a `domain.ports.SendOutcome`, because in a wave one follower's failure is data.
+"""
+
+from typing import ClassVar
+
+
+class VantaError(Exception):
+    """Base of every error that we raise on purpose."""
+
+    retryable: ClassVar[bool] = False
+    code: str = "error"
+
+
+class InvalidInput(VantaError):
+    """A request's field is wrong. `field` is a dotted path, `reason` says what is wrong and what to do."""
+
+    code = "invalid-input"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class NotFound(VantaError):
+    """The entity does not exist, or belongs to another tenant (the caller cannot tell which)."""
+
+    code = "not-found"
+
+    def __init__(self, entity: str, entity_id: str) -> None:
+        super().__init__(f"no {entity} {entity_id!r}")
+        self.entity = entity
+        self.entity_id = entity_id
+
+
+class OrderRefused(VantaError):
+    """A guard refused the order. `code` is stable and public."""
+
+    def __init__(self, code: str, reason: str, field: str | None = None) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+        self.reason = reason
+        self.field = field
+
+
+class IllegalTransition(VantaError):
+    """The state table has no such transition: a bug or a lost race, never to be ignored."""
+
+    code = "illegal-transition"
+
+    def __init__(self, machine: str, source: str, target: str) -> None:
+        super().__init__(f"{machine}: no transition {source} -> {target}")
+        self.source = source
+        self.target = target
+
+
+class SizingRefused(VantaError):
+    """Sizing lacks a fact (price, NAV) and does not assume one."""
+
+    code = "sizing-refused"
+
+
+class SecretUnavailable(VantaError):
+    """A secret reference does not resolve. The message holds the reference, never the secret."""
+
+    code = "secret-unavailable"
+
+
+class VenueError(VantaError):
+    """A venue did not give a usable answer. `code` is ours; the venue's own words are in the message, bounded."""
+
+    def __init__(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message[:500])
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class VenueUnavailable(VenueError):
+    """Time-out, connection failure, 429 or 5xx: asking again is right."""
+
+    retryable = True
+
+
+class VenueRefused(VenueError):
+    """Authentication, permission or a malformed request: asking again gives the same answer."""

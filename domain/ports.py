@@ -1,0 +1,137 @@
+"""Protocols with more than one implementation, and the values that cross them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from domain.orders import OrderType, Side, TimeInForce
+
+
+class OutcomeKind(StrEnum):
+    """What one attempt to send an order proved."""
+
+    ACK = "ack"  # the other side has it
+    RETRYABLE = "retryable"  # the other side provably does not have it; try again
+    FINAL = "final"  # the other side refused it for good
+    AMBIGUOUS = "ambiguous"  # sent, no usable answer: it may or may not have it
+
+
+class VenueStatus(StrEnum):
+    """A broker order's state in our words; every adapter maps its vendor's states onto these."""
+
+    WORKING = "working"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """What a venue says of one order. `filled_qty` is cumulative; `avg_price` is its average price in quote currency."""
+
+    ref: str
+    client_order_id: str
+    status: VenueStatus
+    filled_qty: Decimal = Decimal(0)
+    avg_price: Decimal | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedFill:
+    """A fill that a webhook receiver reports in its answer. `qty` is this fill alone, not cumulative."""
+
+    fill_id: str
+    qty: Decimal
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """The result of one attempt. `detail` is at most 500 characters and never holds a secret.
+
+    `retry_after_s` is what the other side asked for; `disable_endpoint` is set on 410 Gone.
+    """
+
+    kind: OutcomeKind
+    code: str
+    detail: str = ""
+    http_status: int | None = None
+    retry_after_s: int | None = None
+    disable_endpoint: bool = False
+    venue_order: VenueOrder | None = None
+    fills: tuple[ReportedFill, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """One signed POST. `headers` already carry the signatures; `delivery_id` is stable over attempts."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    delivery_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCredentials:
+    """Decrypted only inside an activity. `secret` is kept out of repr."""
+
+    ref: str
+    key_id: str
+    secret: str = field(repr=False)
+    environment: str = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOrder:
+    """An order as a broker should receive it. `client_order_id` is the `fo_id`."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    order_type: OrderType
+    tif: TimeInForce
+    limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a venue can do; the orchestrator reads it instead of knowing vendors."""
+
+    venue: str
+    fractional: bool
+    client_id_dedupes: bool  # the venue promises to refuse a second order under the same client id
+    looks_up_by_client_id: bool
+    cancels: bool
+
+
+class WebhookSender(Protocol):
+    async def send(self, request: WebhookRequest) -> SendOutcome:
+        """POST once. Never raises for anything the network or the receiver does."""
+        ...
+
+
+class Broker(Protocol):
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def submit(self, credentials: BrokerCredentials, order: ChildOrder) -> SendOutcome:
+        """Send once; never raises for what the venue or the network does. A duplicate id is AMBIGUOUS (look it up)."""
+        ...
+
+    async def look_up(self, credentials: BrokerCredentials, client_order_id: str) -> VenueOrder | None:
+        """The venue's order under our id; None only where the venue provably has none.
+
+        Raises VenueUnavailable or VenueRefused.
+        """
+        ...
+
+    async def cancel(self, credentials: BrokerCredentials, ref: str) -> None:
+        """Ask for a cancel; an order that is already terminal is not an error. Raises VenueUnavailable or VenueRefused."""
+        ...
