@@ -114,8 +114,8 @@ class RelaySettings(BaseModel):
 class GuardSettings(BaseModel):
     """Platform-wide pre-trade limits; a vault's own limits can only be tighter."""
 
-    max_notional_usd: Decimal = Field(default=Decimal("10000000"), gt=0)
-    max_qty: Decimal = Field(default=Decimal("1000000"), gt=0)
+    max_notional_usd: Decimal = Field(default=Decimal(10000000), gt=0)
+    max_qty: Decimal = Field(default=Decimal(1000000), gt=0)
 
 
 class ApiSettings(BaseModel):
@@ -128,7 +128,10 @@ class ApiSettings(BaseModel):
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="VANTA_", env_nested_delimiter="__", extra="ignore", nested_model_default_partial_update=True
+        env_prefix="VANTA_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        nested_model_default_partial_update=True,
     )
 
     profile: Literal["embedded", "production"] = "production"

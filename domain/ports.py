@@ -31,7 +31,7 @@ class VenueStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
-    """What a venue says of one order. `filled_qty` is cumulative; `avg_price` is its average price in quote currency."""
+    """What a venue says of one order. `filled_qty` is cumulative; `avg_price` is its average price."""
 
     ref: str
     client_order_id: str
@@ -133,5 +133,5 @@ class Broker(Protocol):
         ...
 
     async def cancel(self, credentials: BrokerCredentials, ref: str) -> None:
-        """Ask for a cancel; an order that is already terminal is not an error. Raises VenueUnavailable or VenueRefused."""
+        """Ask for a cancel; a terminal order is no error. Raises VenueUnavailable or VenueRefused."""
         ...

@@ -1,0 +1,154 @@
+"""May this manager order run at all, and what does it do to the vault? (SPEC section 5.1)"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from domain.errors import OrderRefused
+from domain.orders import OrderType, Side, TimeInForce
+from domain.sizing import Effect, floor_to, plain
+
+
+class Halt(StrEnum):
+    HALT_OPENS = "halt_opens"
+    HALT_ALL = "halt_all"
+    FLATTEN = "flatten"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A manager order as its author wrote it, fields already typed."""
+
+    vault_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    tif: TimeInForce = TimeInForce.DAY
+    order_type: OrderType = OrderType.MARKET
+    limit_price: Decimal | None = None
+    venue: str | None = None
+    reference_price: Decimal | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VaultFacts:
+    """The vault at the moment of admission. `position` is signed, before this order."""
+
+    open: bool
+    maintenance: bool
+    halt: Halt | None
+    nav_usd: Decimal | None
+    position: Decimal
+    allow_short: bool
+    max_order_notional_usd: Decimal
+    max_order_qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFacts:
+    """The instrument and its last known price."""
+
+    venue: str
+    tradable: bool
+    step: Decimal
+    price: Decimal | None
+    collar_bps: Decimal
+
+
+def effect_of(side: Side, qty: Decimal, position: Decimal) -> Effect:
+    """Open or reduce; an order that would cross zero is refused, as it is two orders.
+
+    Raises OrderRefused `crosses-zero`.
+    """
+    if position * side.sign >= 0:
+        return Effect.OPEN
+    if qty > abs(position):
+        raise OrderRefused(
+            "crosses-zero",
+            f"the vault holds {plain(position)}; {side} {plain(qty)} would cross zero. "
+            f"Send the exit of {plain(abs(position))} and the new position as two orders",
+            "qty",
+        )
+    return Effect.REDUCE
+
+
+def admit(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> Effect:
+    """The order's effect, or OrderRefused with a stable code, the field at fault and what to do.
+
+    Reductions pass where only opens are stopped: nothing may strand a position (`halt_opens`, expiry, missing NAV).
+    """
+    _check_instrument(intent, market)
+    effect = effect_of(intent.side, intent.qty, vault.position)
+    _check_vault(vault, effect)
+    _check_limits(intent, vault, market, effect)
+    if effect is Effect.OPEN:
+        _check_open(intent, vault, market, now)
+    return effect
+
+
+def order_price(intent: Intent, market: MarketFacts) -> Decimal | None:
+    """The price that sizes and caps the order: the author's reference, else the limit, else the last price."""
+    return intent.reference_price or intent.limit_price or market.price
+
+
+def _check_instrument(intent: Intent, market: MarketFacts) -> None:
+    if intent.venue is not None and intent.venue != market.venue:
+        raise OrderRefused("wrong-venue", f"{intent.symbol} trades on {market.venue}", "venue")
+    if not market.tradable:
+        raise OrderRefused("not-tradable", f"{intent.symbol} is not tradable now", "symbol")
+    if floor_to(intent.qty, market.step) != intent.qty:
+        raise OrderRefused("qty-step", f"quantity must be a multiple of {plain(market.step)}", "qty")
+
+
+def _check_vault(vault: VaultFacts, effect: Effect) -> None:
+    if not vault.open:
+        raise OrderRefused("vault-closed", "the vault is closed", "vault_id")
+    if vault.maintenance:
+        raise OrderRefused("vault-maintenance", "the vault is in maintenance; try again when it is lifted", "vault_id")
+    if vault.halt is Halt.HALT_ALL or (vault.halt is not None and effect is Effect.OPEN):
+        raise OrderRefused("vault-halted", f"the vault is halted ({vault.halt})", "vault_id")
+
+
+def _check_limits(intent: Intent, vault: VaultFacts, market: MarketFacts, effect: Effect) -> None:
+    if intent.qty > vault.max_order_qty:
+        raise OrderRefused("max-qty", f"above the limit of {plain(vault.max_order_qty)} per order", "qty")
+    price = order_price(intent, market)
+    if effect is Effect.OPEN and price is not None and intent.qty * price > vault.max_order_notional_usd:
+        limit = plain(vault.max_order_notional_usd)
+        raise OrderRefused("max-notional", f"worth more than the limit of {limit} USD per order", "qty")
+
+
+def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> None:
+    if intent.expires_at is not None and intent.expires_at <= now:
+        raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
+    if vault.nav_usd is None or vault.nav_usd <= 0:
+        raise OrderRefused("missing-nav", "the vault has no NAV; opens are refused until it has one", "vault_id")
+    if order_price(intent, market) is None:
+        raise OrderRefused(
+            "missing-price",
+            "no price is known; give meta.reference_price or a limit_price",
+            "meta.reference_price",
+        )
+    if intent.side is Side.SELL and not vault.allow_short:
+        raise OrderRefused("nothing-held", "the vault holds none and its risk profile does not allow shorts", "side")
+    _check_collar(intent, market)
+
+
+def _check_collar(intent: Intent, market: MarketFacts) -> None:
+    """A stated price far from the last known one is a typing error until proven otherwise."""
+    for name, stated in (
+        ("meta.reference_price", intent.reference_price),
+        ("limit_price", intent.limit_price),
+    ):
+        if stated is None or market.price is None:
+            continue
+        off_bps = abs(stated - market.price) / market.price * 10_000
+        if off_bps > market.collar_bps:
+            raise OrderRefused(
+                "price-collar",
+                f"{plain(stated)} is {plain(off_bps.quantize(Decimal(1)))} bps from the last price "
+                f"{plain(market.price)}; the collar is {plain(market.collar_bps)} bps",
+                name,
+            )

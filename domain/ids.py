@@ -1,0 +1,47 @@
+"""Business ids: derived from business identity, so that a repeat meets the first one (ARCHITECTURE, workflow tree)."""
+
+import base64
+import hashlib
+import re
+
+MAX_CLIENT_ORDER_ID = 48  # what Alpaca, Tradier and Coinbase all take
+_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+
+
+def _digest(*parts: str) -> str:
+    """26 characters of base32: 130 bits of SHA-256 over length-prefixed parts, so that no two lists collide."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        raw = part.encode()
+        hasher.update(len(raw).to_bytes(4, "big") + raw)
+    return base64.b32encode(hasher.digest()).decode()[:26]
+
+
+def manager_order_id(tenant_id: str, idempotency_key: str) -> str:
+    """`M-…` from tenant and idempotency key: the same request is the same order."""
+    return f"M-{_digest('mo', tenant_id, idempotency_key)}"
+
+
+def follower_order_id(mo_id: str, follower_id: str, leg: int = 0) -> str:
+    """`FO-…`, also the broker's client order id: at most 48 characters of `[A-Za-z0-9-]`."""
+    return f"FO-{_digest('fo', mo_id, follower_id, str(leg))}"
+
+
+def vault_id(tenant_id: str, label: str, idempotency_key: str) -> str:
+    return f"V_{_slug(label)}_{_digest('vault', tenant_id, idempotency_key)[:8].lower()}"
+
+
+def follower_id(tenant_id: str, label: str, idempotency_key: str) -> str:
+    return f"F_{_slug(label)}_{_digest('follower', tenant_id, idempotency_key)[:8].lower()}"
+
+
+def webhook_key_ref(follower: str) -> str:
+    return f"whk/{follower}"
+
+
+def is_readable_id(value: str) -> bool:
+    return _ID.fullmatch(value) is not None
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:32] or "x"

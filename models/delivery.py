@@ -1,0 +1,58 @@
+"""What happened on the way out: attempts, fills, dead letters."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Field, SQLModel
+
+from models.columns import identity, json, numeric, timestamp
+
+
+class Attempt(SQLModel, table=True):
+    """One send. A row without `outcome` is a send that nobody has seen the end of."""
+
+    __tablename__ = "attempts"
+
+    fo_id: str = Field(foreign_key="follower_orders.fo_id", primary_key=True)
+    attempt_no: int = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    via: str
+    started_at: datetime = timestamp(now=True)
+    ended_at: datetime | None = timestamp(nullable=True)
+    outcome: str | None = None
+    code: str | None = None
+    http_status: int | None = None
+    detail: str | None = None
+
+
+class Fill(SQLModel, table=True):
+    """`fill_id` is a business key (order and cumulative quantity, or the receiver's id): a repeat is no second fill."""
+
+    __tablename__ = "fills"
+
+    fill_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    fo_id: str = Field(foreign_key="follower_orders.fo_id", index=True)
+    follower_id: str
+    symbol: str
+    side: str
+    qty: Decimal = numeric()
+    price: Decimal | None = numeric(nullable=True)
+    source: str
+    ts: datetime = timestamp(now=True)
+
+
+class DeadLetter(SQLModel, table=True):
+    __tablename__ = "dead_letters"
+
+    dead_letter_id: int | None = identity()
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    fo_id: str = Field(foreign_key="follower_orders.fo_id", index=True)
+    mo_id: str
+    follower_id: str
+    reason: str
+    context: dict[str, Any] = json()
+    created_at: datetime = timestamp(now=True)
+    redriven_at: datetime | None = timestamp(nullable=True)

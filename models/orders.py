@@ -1,0 +1,97 @@
+"""Manager orders, the one snapshot each is expanded from, and the follower orders that come of it."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Field, Index, SQLModel
+
+from models.columns import json, numeric, timestamp
+
+
+class ManagerOrder(SQLModel, table=True):
+    __tablename__ = "manager_orders"
+    __table_args__ = (Index("ix_manager_orders_page", "tenant_id", "created_at", "mo_id"),)
+
+    mo_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
+    vault_id: str = Field(foreign_key="vaults.vault_id")
+    symbol: str
+    venue: str
+    side: str
+    qty: Decimal = numeric()
+    order_type: str
+    limit_price: Decimal | None = numeric(nullable=True)
+    tif: str
+    meta: dict[str, Any] = json()
+    state: str
+    reason: str | None = None
+    effect: str | None = None
+    fingerprint: str
+    source: str
+    actor: str
+    expires_at: datetime | None = timestamp(nullable=True)
+    followers: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    shards: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    created_at: datetime = timestamp(now=True)
+    settled_at: datetime | None = timestamp(nullable=True)
+
+
+class Snapshot(SQLModel, table=True):
+    """What was true when the order was admitted; written once, never changed. `digest` is SHA-256 of `body`."""
+
+    __tablename__ = "snapshots"
+
+    mo_id: str = Field(foreign_key="manager_orders.mo_id", primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    taken_at: datetime = timestamp()
+    body: dict[str, Any] = json()
+    digest: str
+
+
+class SnapshotFollower(SQLModel, table=True):
+    """One follower of the vault as frozen in the snapshot; `shard` is the page that expands it."""
+
+    __tablename__ = "snapshot_followers"
+    __table_args__ = (Index("ix_snapshot_followers_shard", "mo_id", "shard"),)
+
+    mo_id: str = Field(foreign_key="manager_orders.mo_id", primary_key=True)
+    follower_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
+    shard: int
+    holding: Decimal = numeric()
+    terms: dict[str, Any] = json()
+
+
+class FollowerOrder(SQLModel, table=True):
+    __tablename__ = "follower_orders"
+    __table_args__ = (
+        Index("ix_follower_orders_mo", "mo_id", "shard"),
+        Index("ix_follower_orders_follower", "tenant_id", "follower_id", "created_at"),
+    )
+
+    fo_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
+    mo_id: str = Field(foreign_key="manager_orders.mo_id")
+    follower_id: str = Field(foreign_key="followers.follower_id")
+    vault_id: str
+    shard: int
+    leg: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    symbol: str
+    side: str
+    qty: Decimal = numeric()
+    cap_applied: bool
+    state: str
+    reason: str | None = None
+    route: str
+    broker_order_ref: str | None = None
+    dispatch_attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    last_error: str | None = None
+    filled_qty: Decimal = numeric(default="0")
+    avg_price: Decimal | None = numeric(nullable=True)
+    next_attempt_at: datetime | None = timestamp(nullable=True)
+    trace: list[dict[str, Any]] = json("[]")
+    audit: dict[str, Any] = json()
+    created_at: datetime = timestamp(now=True)
+    updated_at: datetime = timestamp(now=True)

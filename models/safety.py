@@ -1,0 +1,64 @@
+"""Secrets at rest, and what makes repeats harmless."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Field, SQLModel
+
+from models.columns import json, timestamp
+
+
+class WebhookKey(SQLModel, table=True):
+    """A follower's signing key, sealed under master key `key_id`; a rotated one signs until `expires_at`."""
+
+    __tablename__ = "webhook_keys"
+
+    key_ref: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    key_id: str
+    sealed: bytes
+    created_at: datetime = timestamp(now=True)
+    expires_at: datetime | None = timestamp(nullable=True)
+
+
+class Credential(SQLModel, table=True):
+    """A follower's broker credential, sealed under master key `key_id`."""
+
+    __tablename__ = "credentials"
+
+    cred_ref: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    venue: str
+    environment: str
+    key_id: str
+    sealed: bytes
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    created_at: datetime = timestamp(now=True)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The answer to a request that changed something, kept so that its repeat gets the same one."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    status: int
+    response: dict[str, Any] = json()
+    created_at: datetime = timestamp(now=True)
+
+
+class IngestedEntry(SQLModel, table=True):
+    """An entry of autotrade_queue.json that has become an order, or was refused by admission."""
+
+    __tablename__ = "ingested_entries"
+
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", primary_key=True)
+    entry_key: str = Field(primary_key=True)
+    mo_id: str
+    outcome: str
+    created_at: datetime = timestamp(now=True)

@@ -1,0 +1,39 @@
+"""Customer organisations, their members and what they subscribe to."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlmodel import Field, SQLModel
+
+from models.columns import json, timestamp
+
+
+class Tenant(SQLModel, table=True):
+    __tablename__ = "tenants"
+
+    tenant_id: UUID = Field(primary_key=True)
+    name: str
+    created_at: datetime = timestamp(now=True)
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+
+
+class User(SQLModel, table=True):
+    __tablename__ = "users"
+
+    user_id: UUID = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    email: str
+    role: str
+    oidc_sub: str | None = Field(default=None, unique=True)
+
+
+class Subscription(SQLModel, table=True):
+    __tablename__ = "subscriptions"
+
+    subscription_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    plan_id: str
+    status: str
+    entitlements: dict[str, Any] = json()
+    renewal_at: datetime | None = timestamp(nullable=True)
