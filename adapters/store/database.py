@@ -1,0 +1,83 @@
+"""One pool of connections; every transaction is a tenant's and sees that tenant's rows only (row-level security)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+_SET_TENANT = text("SELECT set_config('vanta.tenant_id', :tenant, true)")
+
+Cursor = AsyncCursor[DictRow]
+
+
+def _dumps(value: Any) -> bytes:
+    # Decimals ride as strings: a JSON number would pass through a float in somebody's parser.
+    return orjson.dumps(value, default=str)
+
+
+def jsonb(value: Any) -> Jsonb:
+    return Jsonb(value, dumps=_dumps)
+
+
+class Database:
+    """`session` for SQLModel, `cursor` for the statements of the order path; both are one transaction of one tenant."""
+
+    def __init__(self, dsn: str, *, pool_size: int, pool_timeout_s: int, statement_timeout_ms: int) -> None:
+        self._engine: AsyncEngine = create_async_engine(
+            make_url(dsn).set(drivername="postgresql+psycopg"),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout_s,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": pool_timeout_s,
+                "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+            },
+        )
+
+    @asynccontextmanager
+    async def _transaction(self, tenant_id: str) -> AsyncIterator[EngineConnection]:
+        async with self._engine.begin() as connection:
+            await connection.execute(_SET_TENANT, {"tenant": str(UUID(tenant_id))})
+            yield connection
+
+    @asynccontextmanager
+    async def session(self, tenant_id: str) -> AsyncIterator[AsyncSession]:
+        """Commits on leaving, rolls back on an exception."""
+        async with (
+            self._transaction(tenant_id) as connection,
+            AsyncSession(bind=connection, expire_on_commit=False, autoflush=False) as session,
+        ):
+            yield session
+            await session.flush()
+
+    @asynccontextmanager
+    async def cursor(self, tenant_id: str) -> AsyncIterator[Cursor]:
+        """The driver's own cursor with dict rows, in the same pool and the same kind of transaction."""
+        async with self._transaction(tenant_id) as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            async with cast(AsyncConnection[Any], raw).cursor(row_factory=dict_row) as cursor:
+                yield cursor
+
+    async def ping(self) -> None:
+        """Raises what the driver raises when the database is out of reach."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def tenant_of_vault(self, vault_id: str) -> str | None:
+        """Whose vault it is; for entries that name a vault and no tenant."""
+        async with self._engine.connect() as connection:
+            found = await connection.scalar(text("SELECT vault_tenant(:vault)"), {"vault": vault_id})
+        return None if found is None else str(found)
+
+    async def close(self) -> None:
+        await self._engine.dispose()

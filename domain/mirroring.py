@@ -1,0 +1,83 @@
+"""What crosses the border of the mirroring workflows: plain values, no secrets, small enough for a payload."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from domain.admission import Intent
+from domain.errors import InvalidInput
+from domain.orders import FollowerState, ManagerState
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOrderInput:
+    """One manager order. `fingerprint` is the SHA-256 of the request, `source` is `api` or `queue`."""
+
+    tenant_id: str
+    mo_id: str
+    intent: Intent
+    meta: dict[str, Any]
+    fingerprint: str
+    source: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of the order at the door. `code`, `reason` and `field` say why it was refused."""
+
+    mo_id: str
+    accepted: bool
+    state: ManagerState
+    fingerprint: str
+    code: str | None = None
+    reason: str | None = None
+    field: str | None = None
+    followers: int = 0
+    shards: int = 0
+    wave: bool = True
+    children_starting: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """`cancelled` orders had never been sent; `in_flight` ones are being cancelled where the venue allows it."""
+
+    mo_id: str
+    cancelled: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRef:
+    """A follower order as its workflow is started: where it stands after the wave."""
+
+    fo_id: str
+    follower_id: str
+    side: str
+    qty: Decimal
+    route: str
+    state: FollowerState
+    attempts: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Follower orders of a manager order, counted by state."""
+
+    mo_id: str
+    state: ManagerState
+    counts: dict[str, int]
+
+
+# An order that is never confirmed is given up this long after its time in force has ended.
+CONFIRM_WINDOW_H = {"day": 36, "gtc": 24 * 91, "ioc": 1, "fok": 1}
+
+
+def require_aware(value: datetime, field: str) -> datetime:
+    """Raises InvalidInput for a time without an offset."""
+    if value.tzinfo is None:
+        raise InvalidInput(field, "needs a time zone, for example 2026-01-31T12:00:00Z")
+    return value

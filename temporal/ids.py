@@ -1,0 +1,39 @@
+"""Workflow ids are built and parsed here only."""
+
+from dataclasses import dataclass
+
+INGEST = "ingest/os"
+
+
+def mirror(mo_id: str) -> str:
+    return f"mirror/{mo_id}"
+
+
+def shard(mo_id: str, number: int) -> str:
+    return f"mirror/{mo_id}/s{number}"
+
+
+def follower_order(mo_id: str, follower_id: str) -> str:
+    return f"mirror/{mo_id}/{follower_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorId:
+    """The parts of an id below `mirror/`; exactly one of `shard` and `follower_id` is set below the root."""
+
+    mo_id: str
+    shard: int | None = None
+    follower_id: str | None = None
+
+
+def parse_mirror(workflow_id: str) -> MirrorId:
+    """Raises ValueError for an id that is not one of ours."""
+    parts = workflow_id.split("/")
+    if parts[0] != "mirror" or len(parts) not in {2, 3}:
+        raise ValueError(f"not a mirroring workflow id: {workflow_id!r}")
+    if len(parts) == 2:
+        return MirrorId(parts[1])
+    # Follower ids start with F_, so a shard's s{n} cannot be one.
+    if parts[2].startswith("s") and parts[2][1:].isdigit():
+        return MirrorId(parts[1], shard=int(parts[2][1:]))
+    return MirrorId(parts[1], follower_id=parts[2])
