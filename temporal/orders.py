@@ -1,6 +1,7 @@
 """How the API and the queue hand an order to its workflow: update-with-start, so that there is no second write."""
 
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import (
     Client,
@@ -46,7 +47,7 @@ class MirrorOrders:
 
         None: the order's workflow has ended long ago; the database has the answer. Raises EngineUnavailable.
         """
-        start = WithStartWorkflowOperation(
+        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             MIRROR_WORKFLOW,
             order,
             id=ids.mirror(order.mo_id),
@@ -58,7 +59,7 @@ class MirrorOrders:
             priority=Priority(priority_key=1),
         )
         try:
-            return await self._client.execute_update_with_start_workflow(
+            verdict: Admission = await self._client.execute_update_with_start_workflow(
                 "admit", start_workflow_operation=start, result_type=Admission, rpc_timeout=self._timeout
             )
         except WorkflowAlreadyStartedError:
@@ -67,19 +68,26 @@ class MirrorOrders:
             raise EngineUnavailable("the order was handed over, but nobody has admitted it yet", taken=True) from error
         except RPCError as error:
             raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
+        return verdict
 
     async def cancel(self, mo_id: str) -> Cancellation | None:
-        """Ask the order's workflow to cancel. None: it has ended. Raises EngineUnavailable, WorkflowUpdateFailedError."""
+        """Ask the order's workflow to cancel; None where it has ended.
+
+        Raises EngineUnavailable, and WorkflowUpdateFailedError where the order cannot be cancelled any more.
+        """
         handle = self._client.get_workflow_handle(ids.mirror(mo_id))
         try:
             described = await handle.describe(rpc_timeout=self._timeout)
             if described.status != WorkflowExecutionStatus.RUNNING:
                 return None
-            return await handle.execute_update("cancel", result_type=Cancellation, rpc_timeout=self._timeout)
+            answer: Cancellation = await handle.execute_update(
+                "cancel", result_type=Cancellation, rpc_timeout=self._timeout
+            )
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise EngineUnavailable("the cancel was handed over, but nobody has acted on it yet", taken=True) from error
         except RPCError as error:
             raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
+        return answer
 
 
 def _summary(order: MirrorOrderInput) -> str:

@@ -1,0 +1,26 @@
+"""Time-outs and retry policies, by kind of activity. The 1/5/15/60 s schedule is not here: see domain/retry.py."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+# A database write: short, safe to repeat, retried until the database is back.
+STORE_TIMEOUT = timedelta(seconds=30)
+STORE_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+)
+
+# A wave's time-out covers a page of receivers that all answer at the last moment, several rounds of them; the
+# heartbeat tells within seconds that its worker is gone. It is never repeated: the children own what it left.
+WAVE_TIMEOUT = timedelta(minutes=3)
+WAVE_HEARTBEAT = timedelta(seconds=6)
+ONCE = RetryPolicy(maximum_attempts=1)
+
+# One attempt of one order: 10 s on the wire and the writes around it. Whether and when it runs again is what the
+# activity says with next_retry_delay; the interval here only serves crashes of our own.
+ATTEMPT_TIMEOUT = timedelta(seconds=25)
+ATTEMPT_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+)
+# After this long an order whose fate the venue does not tell becomes a dead letter for a person to look at.
+ATTEMPT_GIVE_UP = timedelta(hours=24)
