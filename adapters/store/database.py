@@ -65,7 +65,7 @@ class Database:
         """The driver's own cursor with dict rows, in the same pool and the same kind of transaction."""
         async with self._transaction(tenant_id) as connection:
             raw = (await connection.get_raw_connection()).driver_connection
-            async with cast(AsyncConnection[Any], raw).cursor(row_factory=dict_row) as cursor:
+            async with cast("AsyncConnection[Any]", raw).cursor(row_factory=dict_row) as cursor:
                 yield cursor
 
     async def ping(self) -> None:

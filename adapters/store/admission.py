@@ -1,0 +1,240 @@
+"""The door: the order's row, its one snapshot and the vault's position, in one transaction (SPEC section 5)."""
+
+import hashlib
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from adapters.store.changes import EMIT
+from adapters.store.database import Cursor, Database, jsonb
+from domain import admission
+from domain.admission import Halt, MarketFacts, VaultFacts
+from domain.errors import InvalidInput, NotFound, OrderRefused
+from domain.mirroring import Admission, MirrorOrderInput
+from domain.orders import ManagerState, check_manager
+from domain.sizing import SIZING_VERSION, Effect, plain
+
+_EVENTS = f"""
+WITH e AS (
+  SELECT tenant_id, 'manager_order' AS entity, mo_id AS entity_id, x.action, %(actor)s AS actor, mo_id,
+         x.payload, x.n
+  FROM manager_orders,
+       jsonb_to_recordset(%(events)s) AS x(action text, payload jsonb, n int)
+  WHERE mo_id = %(mo_id)s
+), {EMIT}
+SELECT count(*) FROM a
+"""
+
+_FACTS = """
+SELECT v.status, v.maintenance, v.halt, v.nav_usd, v.nav_asof, v.risk_profile, v.personas,
+       coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
+       i.symbol AS known, p.price, p.asof, p.source
+FROM vaults v
+LEFT JOIN positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.symbol = %(symbol)s
+LEFT JOIN instruments i ON i.symbol = %(symbol)s
+LEFT JOIN prices p ON p.symbol = %(symbol)s
+WHERE v.vault_id = %(vault_id)s
+FOR UPDATE OF v
+"""
+
+_INSERT = """
+INSERT INTO manager_orders (mo_id, tenant_id, vault_id, symbol, venue, side, qty, order_type, limit_price, tif, meta,
+  state, reason, effect, fingerprint, source, actor, expires_at)
+VALUES (%(mo_id)s, %(tenant_id)s, %(vault_id)s, %(symbol)s, %(venue)s, %(side)s, %(qty)s, %(order_type)s,
+  %(limit_price)s, %(tif)s, %(meta)s, %(state)s, %(reason)s, %(effect)s, %(fingerprint)s, %(source)s, %(actor)s,
+  %(expires_at)s)
+"""
+
+# Followers are paged by id, so that a page is a key and never a list. The route is the account that serves the rail.
+_FREEZE = """
+WITH s AS (
+  INSERT INTO snapshot_followers (mo_id, follower_id, tenant_id, shard, holding, terms)
+  SELECT %(mo_id)s, f.follower_id, f.tenant_id,
+         (row_number() OVER (ORDER BY f.follower_id) - 1) / %(page)s, coalesce(h.qty, 0),
+         jsonb_build_object('mode', f.mode, 'scale', f.scale::text, 'max_pos_usd', f.max_pos_usd::text,
+           'kill_switch', f.kill_switch, 'persona', f.persona, 'fractional', f.fractional,
+           'endpoint_disabled', f.endpoint_disabled_at IS NOT NULL,
+           'route', CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE c.venue END)
+  FROM followers f
+  LEFT JOIN positions h ON h.tenant_id = f.tenant_id AND h.holder_id = f.follower_id AND h.symbol = %(symbol)s
+  LEFT JOIN credentials c ON c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active'
+  WHERE f.vault_id = %(vault_id)s
+  RETURNING follower_id, shard, holding, terms
+)
+SELECT count(*) AS followers, coalesce(max(shard) + 1, 0) AS shards,
+       encode(sha256(convert_to(coalesce(string_agg(follower_id || ' ' || holding || ' ' || terms, E'\\n'
+         ORDER BY follower_id), ''), 'UTF8')), 'hex') AS digest
+FROM s
+"""
+
+_MOVE_VAULT = """
+INSERT INTO positions AS h (tenant_id, holder_id, symbol, qty, avg_price)
+VALUES (%(tenant_id)s, %(vault_id)s, %(symbol)s, %(delta)s, %(price)s)
+ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.qty, updated_at = now()
+"""
+
+
+class AdmissionStore:
+    """`page_size` followers share a shard; the two limits are the platform's, which a vault can only tighten."""
+
+    def __init__(self, database: Database, *, page_size: int, max_notional_usd: Decimal, max_qty: Decimal) -> None:
+        self._database = database
+        self._page_size = page_size
+        self._max_notional = max_notional_usd
+        self._max_qty = max_qty
+
+    async def admit(self, order: MirrorOrderInput, now: datetime) -> Admission:
+        """Decide and record; a repeat finds the first decision. Raises NotFound, InvalidInput (nothing is recorded)."""
+        async with self._database.cursor(order.tenant_id) as cursor:
+            known = await self._stored(cursor, order.mo_id)
+            if known is not None:
+                return known
+            facts = await self._facts(cursor, order)
+            try:
+                effect = admission.admit(order.intent, self._vault(facts), _market(facts), now)
+            except OrderRefused as refusal:
+                return await self._refuse(cursor, order, facts, refusal)
+            return await self._accept(cursor, order, facts, effect, now)
+
+    async def _stored(self, cursor: Cursor, mo_id: str) -> Admission | None:
+        await cursor.execute(
+            "SELECT state, reason, fingerprint, followers, shards FROM manager_orders WHERE mo_id = %s", [mo_id]
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            return None
+        state = ManagerState(row["state"])
+        refused = state in {ManagerState.REJECTED, ManagerState.EXPIRED}
+        code, _, reason = (row["reason"] or "").partition(": ")
+        return Admission(
+            mo_id, not refused, state, row["fingerprint"], code=code if refused else None,
+            reason=reason if refused else None, followers=row["followers"], shards=row["shards"],
+        )  # fmt: skip
+
+    async def _facts(self, cursor: Cursor, order: MirrorOrderInput) -> dict[str, Any]:
+        await cursor.execute(_FACTS, {"vault_id": order.intent.vault_id, "symbol": order.intent.symbol})
+        facts = await cursor.fetchone()
+        if facts is None:
+            raise NotFound("vault", order.intent.vault_id)
+        if facts["known"] is None:
+            raise InvalidInput("symbol", f"{order.intent.symbol} is not a known instrument")
+        return facts
+
+    def _vault(self, facts: dict[str, Any]) -> VaultFacts:
+        profile = facts["risk_profile"]
+        return VaultFacts(
+            open=facts["status"] == "open",
+            maintenance=facts["maintenance"],
+            halt=Halt(facts["halt"]) if facts["halt"] else None,
+            nav_usd=facts["nav_usd"],
+            position=facts["position"],
+            allow_short=bool(profile.get("allow_short", False)),
+            max_order_notional_usd=_tighter(self._max_notional, profile.get("max_order_notional_usd")),
+            max_order_qty=_tighter(self._max_qty, profile.get("max_order_qty")),
+        )
+
+    async def _refuse(
+        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], refusal: OrderRefused
+    ) -> Admission:
+        state = ManagerState.EXPIRED if refusal.code == "expired" else ManagerState.REJECTED
+        await self._insert(cursor, order, facts, state, str(refusal), None)
+        await self._emit(cursor, order, [(state, {"code": refusal.code, "reason": refusal.reason})])
+        return Admission(
+            order.mo_id, accepted=False, state=state, fingerprint=order.fingerprint,
+            code=refusal.code, reason=refusal.reason, field=refusal.field,
+        )  # fmt: skip
+
+    async def _accept(
+        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], effect: Effect, now: datetime
+    ) -> Admission:
+        intent = order.intent
+        price = admission.order_price(intent, _market(facts))
+        await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
+        keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
+        ref = "crypto_ref" if facts["rail"] == "crypto" else "equities_ref"
+        await cursor.execute(_FREEZE, {**keys, "page": self._page_size, "ref": ref})
+        frozen = await cursor.fetchone()
+        assert frozen is not None
+        body = _snapshot(facts, effect, price, frozen["digest"], now)
+        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        await cursor.execute(
+            "INSERT INTO snapshots (mo_id, tenant_id, taken_at, body, digest) VALUES (%s, %s, %s, %s, %s)",
+            [order.mo_id, order.tenant_id, now, jsonb(body), digest],
+        )
+        await cursor.execute(
+            "UPDATE manager_orders SET followers = %s, shards = %s WHERE mo_id = %s",
+            [frozen["followers"], frozen["shards"], order.mo_id],
+        )
+        delta = intent.qty * intent.side.sign
+        await cursor.execute(_MOVE_VAULT, {**keys, "tenant_id": order.tenant_id, "delta": delta, "price": price})
+        detail = {"effect": effect, "snapshot": digest, "followers": frozen["followers"]}
+        await self._emit(cursor, order, [(ManagerState.DISPATCHING, detail)])
+        return Admission(
+            order.mo_id, accepted=True, state=ManagerState.DISPATCHING, fingerprint=order.fingerprint,
+            followers=frozen["followers"], shards=frozen["shards"],
+        )  # fmt: skip
+
+    async def _insert(
+        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], state: ManagerState,
+        reason: str | None, effect: Effect | None,
+    ) -> None:  # fmt: skip
+        check_manager(ManagerState.RECEIVED, state)
+        intent = order.intent
+        await cursor.execute(
+            _INSERT,
+            {
+                **asdict(intent), "mo_id": order.mo_id, "tenant_id": order.tenant_id, "venue": facts["venue"],
+                "meta": jsonb(order.meta), "state": state.value, "reason": reason,
+                "effect": effect.value if effect else None, "fingerprint": order.fingerprint,
+                "source": order.source, "actor": order.actor,
+            },
+        )  # fmt: skip
+
+    async def _emit(
+        self, cursor: Cursor, order: MirrorOrderInput, then: list[tuple[ManagerState, dict[str, Any]]]
+    ) -> None:
+        intent = order.intent
+        first = {
+            "to": "received", "vault_id": intent.vault_id, "symbol": intent.symbol, "side": intent.side,
+            "qty": plain(intent.qty), "tif": intent.tif, "type": intent.order_type, "source": order.source,
+            "fingerprint": order.fingerprint,
+        }  # fmt: skip
+        events = [{"action": "received", "payload": first, "n": 0}]
+        for n, (state, detail) in enumerate(then, start=1):
+            events.append({"action": state.value, "payload": {"from": "received", "to": state, **detail}, "n": n})
+        await cursor.execute(_EVENTS, {"events": jsonb(events), "mo_id": order.mo_id, "actor": order.actor})
+
+
+def _market(facts: dict[str, Any]) -> MarketFacts:
+    return MarketFacts(
+        venue=facts["venue"],
+        tradable=facts["tradable"],
+        step=facts["fine_step"] if facts["rail"] == "crypto" else facts["qty_step"],
+        price=facts["price"],
+        collar_bps=Decimal(str(facts["risk_profile"].get("price_collar_bps", 500))),
+    )
+
+
+def _snapshot(
+    facts: dict[str, Any], effect: Effect, price: Decimal | None, followers_digest: str, now: datetime
+) -> dict[str, Any]:
+    """Everything sizing needs besides the followers, numbers as exact strings; `followers` is their digest."""
+    numbers = ("nav_usd", "position", "qty_step", "fine_step", "min_qty", "min_notional")
+    return {
+        "taken_at": now.isoformat(),
+        "sizing_version": SIZING_VERSION,
+        "effect": effect.value,
+        "rail": facts["rail"],
+        "price": None if price is None else plain(price),
+        "price_source": facts["source"],
+        "personas": facts["personas"],
+        "followers": followers_digest,
+        **{name: None if facts[name] is None else plain(facts[name]) for name in numbers},
+    }
+
+
+def _tighter(platform: Decimal, vault: Any) -> Decimal:
+    return platform if vault is None else min(platform, Decimal(str(vault)))

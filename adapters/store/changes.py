@@ -1,0 +1,166 @@
+"""The only place where an order's state changes: row, audit event and outbox event in one statement.
+
+Every writer names its events in a CTE `e(tenant_id, entity, entity_id, action, actor, mo_id, payload, n)` and appends
+EMIT. As the events come out of the UPDATE's own RETURNING, a change that did not happen leaves no trace, and one that
+did cannot lack one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.store.database import Cursor, jsonb
+from domain.dispatch import Change
+from domain.orders import FollowerState
+from domain.sizing import plain
+
+EMIT = """
+a AS (
+  INSERT INTO audit_events (tenant_id, entity, entity_id, action, actor, mo_id, payload)
+  SELECT tenant_id, entity, entity_id, action, actor, mo_id, payload FROM e ORDER BY entity_id, n
+  RETURNING *
+), o AS (
+  INSERT INTO outbox (tenant_id, event_id, subject, payload)
+  SELECT tenant_id, event_id, 'mirror.' || tenant_id || '.' || entity || '.' || action,
+         jsonb_build_object('event_id', event_id, 'tenant_id', tenant_id, 'entity', entity, 'entity_id', entity_id,
+           'action', action, 'actor', actor, 'mo_id', mo_id, 'ts', ts, 'payload', payload - 'trace')
+  FROM a ORDER BY event_id
+)
+"""
+
+_CHANGE = f"""
+WITH c AS (
+  SELECT * FROM jsonb_to_recordset(%(changes)s) AS c(fo_id text, source text, path text[], attempts int, reason text,
+    last_error text, ref text, filled numeric, avg numeric, wait_ms int, detail jsonb)
+), u AS (
+  UPDATE follower_orders f SET
+    state = c.path[array_upper(c.path, 1)],
+    dispatch_attempts = coalesce(c.attempts, f.dispatch_attempts),
+    reason = coalesce(c.reason, f.reason),
+    last_error = coalesce(c.last_error, f.last_error),
+    broker_order_ref = coalesce(c.ref, f.broker_order_ref),
+    filled_qty = coalesce(c.filled, f.filled_qty),
+    avg_price = coalesce(c.avg, f.avg_price),
+    next_attempt_at = now() + c.wait_ms * interval '1 millisecond',
+    updated_at = now()
+  FROM c WHERE f.fo_id = c.fo_id AND f.state = c.source
+  RETURNING f.*, c.source, c.path, c.detail
+), e AS (
+  SELECT u.tenant_id, 'follower_order' AS entity, u.fo_id AS entity_id, p.state AS action, %(actor)s AS actor,
+         u.mo_id, u.detail || jsonb_build_object('from', coalesce(u.path[p.n - 1], u.source), 'to', p.state,
+           'follower_id', u.follower_id, 'dispatch_attempts', u.dispatch_attempts, 'reason', u.reason,
+           'last_error', u.last_error, 'broker_order_ref', u.broker_order_ref, 'filled_qty', u.filled_qty::text,
+           'avg_price', u.avg_price::text) AS payload,
+         p.n
+  FROM u, unnest(u.path) WITH ORDINALITY AS p(state, n)
+), {EMIT}
+SELECT fo_id FROM u
+"""
+
+_FILLS = f"""
+WITH n AS (
+  INSERT INTO fills (fill_id, tenant_id, fo_id, follower_id, symbol, side, qty, price, source)
+  SELECT x.fill_id, f.tenant_id, f.fo_id, f.follower_id, f.symbol, f.side, x.qty, x.price, x.source
+  FROM jsonb_to_recordset(%(fills)s) AS x(fo_id text, fill_id text, qty numeric, price numeric, source text)
+  JOIN follower_orders f USING (fo_id)
+  ON CONFLICT (fill_id) DO NOTHING
+  RETURNING *
+), moved AS (
+  SELECT tenant_id, follower_id, symbol, sum(CASE side WHEN 'buy' THEN qty ELSE -qty END) AS qty,
+         sum(qty * price) / nullif(sum(qty) FILTER (WHERE price IS NOT NULL), 0) AS price
+  FROM n GROUP BY tenant_id, follower_id, symbol
+), p AS (
+  -- Sorted, so that two waves that touch the same followers lock their positions in the same order.
+  INSERT INTO positions AS h (tenant_id, holder_id, symbol, qty, avg_price)
+  SELECT tenant_id, follower_id, symbol, qty, price FROM moved ORDER BY follower_id
+  ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET
+    qty = h.qty + excluded.qty,
+    avg_price = CASE
+      WHEN h.qty + excluded.qty = 0 THEN NULL
+      WHEN h.qty = 0 OR sign(h.qty) <> sign(h.qty + excluded.qty) THEN excluded.avg_price
+      WHEN sign(h.qty) = sign(excluded.qty)
+        THEN (h.qty * h.avg_price + excluded.qty * excluded.avg_price) / (h.qty + excluded.qty)
+      ELSE h.avg_price END,
+    updated_at = now()
+), e AS (
+  SELECT n.tenant_id, 'follower_order' AS entity, n.fo_id AS entity_id, 'fill' AS action, %(actor)s AS actor, f.mo_id,
+         jsonb_build_object('fill_id', n.fill_id, 'qty', n.qty::text, 'price', n.price::text, 'side', n.side,
+           'symbol', n.symbol, 'source', n.source, 'follower_id', n.follower_id) AS payload, 1 AS n
+  FROM n JOIN follower_orders f USING (fo_id)
+), {EMIT}
+SELECT count(*) AS booked FROM n
+"""
+
+_BURY = """
+WITH d AS (
+  INSERT INTO dead_letters (tenant_id, fo_id, mo_id, follower_id, reason, context)
+  SELECT f.tenant_id, f.fo_id, f.mo_id, f.follower_id, f.reason,
+    jsonb_build_object('symbol', f.symbol, 'side', f.side, 'qty', f.qty::text, 'route', f.route, 'vault_id', f.vault_id,
+      'last_error', f.last_error, 'dispatch_attempts', f.dispatch_attempts, 'trace', f.trace,
+      'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'tenant_id' ORDER BY t.attempt_no), '[]')
+                   FROM attempts t WHERE t.fo_id = f.fo_id))
+  FROM follower_orders f WHERE f.fo_id = ANY(%(fo_ids)s)
+  RETURNING *
+)
+INSERT INTO outbox (tenant_id, event_id, subject, payload)
+SELECT d.tenant_id, (SELECT max(event_id) FROM audit_events WHERE mo_id = d.mo_id AND entity_id = d.fo_id),
+       'mirror_dispatch_dlx.' || d.tenant_id, to_jsonb(d)
+FROM d
+"""
+
+_DISABLE = f"""
+WITH u AS (
+  UPDATE followers SET endpoint_disabled_at = now()
+  WHERE follower_id = ANY(%(follower_ids)s) AND endpoint_disabled_at IS NULL RETURNING *
+), e AS (
+  SELECT tenant_id, 'follower' AS entity, follower_id AS entity_id, 'endpoint_disabled' AS action, %(actor)s AS actor,
+    NULL AS mo_id, jsonb_build_object('vault_id', vault_id, 'reason', 'the endpoint answered 410 Gone') AS payload, 1 AS n
+  FROM u
+), {EMIT}
+SELECT count(*) FROM a
+"""
+
+
+async def apply(cursor: Cursor, changes: Sequence[Change], *, actor: str) -> set[str]:
+    """Carry the changes out; the ids of those that took place.
+
+    A change whose order is no longer in its `source` state is left out: somebody else was first, and its caller must
+    look again. Its fills are left out with it, as they were counted from a state that is no longer the present one.
+    """
+    moving = [c for c in changes if c.path]
+    moved: set[str] = {c.fo_id for c in changes if not c.path}
+    if moving:
+        await cursor.execute(_CHANGE, {"changes": jsonb([_row(c) for c in moving]), "actor": actor})
+        moved |= {row["fo_id"] for row in await cursor.fetchall()}
+    fills = [
+        {"fo_id": c.fo_id, "fill_id": f.fill_id, "qty": f.qty, "price": f.price, "source": f.source}
+        for c in moving
+        if c.fo_id in moved
+        for f in c.fills
+    ]
+    if fills:
+        await cursor.execute(_FILLS, {"fills": jsonb(fills), "actor": actor})
+    buried = [c.fo_id for c in moving if c.target is FollowerState.DEAD_LETTER and c.fo_id in moved]
+    if buried:
+        await cursor.execute(_BURY, {"fo_ids": buried})
+    return moved
+
+
+async def disable_endpoints(cursor: Cursor, follower_ids: Sequence[str], *, actor: str) -> None:
+    """No more events go to these webhooks until somebody enables them; said by an event of its own."""
+    await cursor.execute(_DISABLE, {"follower_ids": list(follower_ids), "actor": actor})
+
+
+def _row(change: Change) -> dict[str, Any]:
+    return {
+        "fo_id": change.fo_id,
+        "source": change.source.value,
+        "path": [state.value for state in change.path],
+        "attempts": change.attempts,
+        "reason": change.reason,
+        "last_error": None if change.last_error is None else change.last_error[:500],
+        "ref": change.broker_order_ref,
+        "filled": None if change.filled_qty is None else plain(change.filled_qty),
+        "avg": None if change.avg_price is None else plain(change.avg_price),
+        "wait_ms": None if change.wait is None else int(change.wait.total_seconds() * 1000),
+        "detail": change.detail,
+    }

@@ -1,0 +1,237 @@
+"""Claim an order before it is sent, record what came of it: the two transactions around every attempt."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from adapters.store import changes
+from adapters.store.database import Cursor, Database, jsonb
+from domain import guards
+from domain.admission import Halt
+from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
+from domain.guards import GuardFacts
+from domain.mirroring import OrderRef
+from domain.orders import FOLLOWER_ENDS, FollowerState, ManagerState, OrderType, Side, TimeInForce
+from domain.ports import SendOutcome
+from domain.sizing import Effect
+
+ACTOR = "system:dispatch"
+Via = Literal["wave", "order"]
+
+_PENDING = """
+SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
+  w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
+  w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, v.maintenance, v.halt, s.body ->> 'price' AS price,
+  c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.environment,
+  CASE WHEN f.route = 'webhook' THEN
+    (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
+     FROM webhook_keys k WHERE k.key_ref = w.webhook ->> 'hmac_key_ref'
+       AND (k.expires_at IS NULL OR k.expires_at > now())) END AS webhook_keys
+FROM follower_orders f
+JOIN manager_orders m ON m.mo_id = f.mo_id
+JOIN snapshots s ON s.mo_id = f.mo_id
+JOIN followers w ON w.follower_id = f.follower_id
+JOIN vaults v ON v.vault_id = f.vault_id
+LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.status = 'active'
+  AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
+"""
+
+_NEXT_OF_PAGE = (
+    _PENDING
+    + """
+WHERE f.mo_id = %(mo_id)s AND f.shard = %(shard)s AND f.route = %(route)s AND f.state = 'sized'
+ORDER BY f.fo_id LIMIT %(limit)s FOR UPDATE OF f SKIP LOCKED
+"""
+)
+
+_ONE = _PENDING + " WHERE f.fo_id = %(fo_id)s FOR UPDATE OF f"
+
+_OPEN_ATTEMPTS = """
+INSERT INTO attempts (fo_id, attempt_no, tenant_id, via)
+SELECT x.fo_id, x.attempt_no, x.tenant_id, %(via)s
+FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, attempt_no int, tenant_id uuid)
+"""
+
+# A late answer to an attempt that somebody else has already closed is dropped: the first record stands.
+_CLOSE_ATTEMPTS = """
+UPDATE attempts a SET outcome = x.outcome, code = x.code, http_status = x.http_status, detail = x.detail,
+  ended_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, attempt_no int, outcome text, code text, http_status int, detail text)
+WHERE a.fo_id = x.fo_id AND a.attempt_no = x.attempt_no AND a.outcome IS NULL
+"""
+
+_REFS = """
+SELECT fo_id, follower_id, side, qty, route, state, dispatch_attempts,
+  greatest(0, ceil(extract(epoch FROM next_attempt_at - now()) * 1000))::int AS wait_ms
+FROM follower_orders WHERE mo_id = %s AND shard = %s AND state NOT IN ('skipped', 'shadowed')
+  AND NOT (state = 'killed' AND dispatch_attempts = 0)
+ORDER BY fo_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim came to: orders to send now (each with its attempt open), and how many the guards stopped."""
+
+    send: tuple[PendingOrder, ...]
+    stopped: int
+
+
+class DispatchStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim_page(
+        self, tenant_id: str, mo_id: str, shard: int, route: str, limit: int, now: datetime
+    ) -> Claim | None:
+        """Claim the next orders of a page that nobody has touched; None when there are none left."""
+        async with self._database.cursor(tenant_id) as cursor:
+            keys = {"mo_id": mo_id, "shard": shard, "route": route, "limit": limit}
+            await cursor.execute(_NEXT_OF_PAGE, keys)
+            orders = [_pending(row) for row in await cursor.fetchall()]
+            return await self._claim(cursor, orders, "wave", now) if orders else None
+
+    @asynccontextmanager
+    async def locked(self, tenant_id: str, fo_id: str) -> AsyncIterator[tuple[Cursor, PendingOrder]]:
+        """The order as it is now, locked until the block ends: for whatever is counted from its present state."""
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_ONE, {"fo_id": fo_id})
+            row = await cursor.fetchone()
+            assert row is not None, f"{fo_id} does not exist for this tenant"
+            yield cursor, _pending(row)
+
+    async def take(self, tenant_id: str, fo_id: str, now: datetime) -> PendingOrder:
+        """The order, made ready for its owner's next step.
+
+        `sized`, `retry` and a webhook's `unknown` come back claimed in `sent`, or stopped by a guard; an order that
+        somebody left in `sent` comes back as `unknown`, after which the owner takes it again.
+        """
+        async with self.locked(tenant_id, fo_id) as (cursor, order):
+            if order.state is FollowerState.SENT:
+                return await self._orphan(cursor, order)
+            resend = order.state is FollowerState.UNKNOWN and order.is_webhook
+            if order.state in {FollowerState.SIZED, FollowerState.RETRY} or resend:
+                claim = await self._claim(cursor, [order], "order", now)
+                return claim.send[0] if claim.send else await self._reread(cursor, fo_id)
+            return order
+
+    async def record(self, tenant_id: str, results: Sequence[tuple[PendingOrder, SendOutcome]]) -> list[Change]:
+        """Write down what the attempts came to: attempts closed, orders moved, fills booked, endpoints disabled."""
+        decided = [resolve(order, outcome) for order, outcome in results]
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([_closing(o, r) for o, r in results])})
+            await changes.apply(cursor, decided, actor=ACTOR)
+            gone = [o.follower_id for (o, _), c in zip(results, decided, strict=True) if c.disable_endpoint]
+            if gone:
+                await changes.disable_endpoints(cursor, gone, actor=ACTOR)
+        return decided
+
+    async def change(self, cursor: Cursor, change: Change) -> None:
+        """One change to an order that `locked` holds."""
+        await changes.apply(cursor, [change], actor=ACTOR)
+
+    async def refs(self, tenant_id: str, mo_id: str, shard: int) -> list[OrderRef]:
+        """The page's orders that get a workflow of their own: all but those that expansion itself ended."""
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_REFS, [mo_id, shard])
+            return [
+                OrderRef(
+                    r["fo_id"], r["follower_id"], r["side"], r["qty"], r["route"], FollowerState(r["state"]),
+                    r["dispatch_attempts"], r["wait_ms"] or 0,
+                )
+                for r in await cursor.fetchall()
+            ]  # fmt: skip
+
+    async def _claim(self, cursor: Cursor, orders: Sequence[PendingOrder], via: Via, now: datetime) -> Claim:
+        send: list[PendingOrder] = []
+        moves: list[Change] = []
+        for order in orders:
+            stop = guards.check(order.guards, now)
+            if stop is None:
+                attempt = order.attempts + 1
+                moves.append(Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt))
+                send.append(replace(order, state=FollowerState.SENT, attempts=attempt))
+            else:
+                # What may already have arrived cannot be called killed or cancelled: a person has to look.
+                target = FollowerState.DEAD_LETTER if order.state is FollowerState.UNKNOWN else stop.state
+                moves.append(Change(order.fo_id, order.state, (target,), reason=stop.reason))
+        await changes.apply(cursor, moves, actor=ACTOR)
+        if send:
+            rows = [{"fo_id": o.fo_id, "attempt_no": o.attempts, "tenant_id": o.tenant_id} for o in send]
+            await cursor.execute(_OPEN_ATTEMPTS, {"rows": jsonb(rows), "via": via})
+        return Claim(tuple(send), len(orders) - len(send))
+
+    async def _orphan(self, cursor: Cursor, order: PendingOrder) -> PendingOrder:
+        await changes.apply(cursor, [orphaned(order)], actor=ACTOR)
+        closing = {"fo_id": order.fo_id, "attempt_no": order.attempts, "outcome": "ambiguous", "code": "orphaned"}
+        await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([closing])})
+        return replace(order, state=FollowerState.UNKNOWN)
+
+    async def _reread(self, cursor: Cursor, fo_id: str) -> PendingOrder:
+        await cursor.execute(_ONE, {"fo_id": fo_id})
+        row = await cursor.fetchone()
+        assert row is not None
+        return _pending(row)
+
+
+def is_over(order: PendingOrder) -> bool:
+    return order.state in FOLLOWER_ENDS
+
+
+def _closing(order: PendingOrder, outcome: SendOutcome) -> dict[str, Any]:
+    return {
+        "fo_id": order.fo_id,
+        "attempt_no": order.attempts,
+        "outcome": outcome.kind.value,
+        "code": outcome.code,
+        "http_status": outcome.http_status,
+        "detail": outcome.detail[:500],
+    }
+
+
+def _pending(row: dict[str, Any]) -> PendingOrder:
+    ref = row["key_ref"] or ""
+    return PendingOrder(
+        tenant_id=str(row["tenant_id"]),
+        fo_id=row["fo_id"],
+        mo_id=row["mo_id"],
+        follower_id=row["follower_id"],
+        vault_id=row["vault_id"],
+        symbol=row["symbol"],
+        side=Side(row["side"]),
+        qty=row["qty"],
+        order_type=OrderType(row["order_type"]),
+        limit_price=row["limit_price"],
+        tif=TimeInForce(row["tif"]),
+        state=FollowerState(row["state"]),
+        attempts=row["dispatch_attempts"],
+        last_error=row["last_error"],
+        route=row["route"],
+        broker_order_ref=row["broker_order_ref"],
+        filled_qty=row["filled_qty"],
+        avg_price=row["avg_price"],
+        price=None if row["price"] is None else Decimal(row["price"]),
+        scale=row["scale"],
+        max_pos_usd=row["max_pos_usd"],
+        persona=row["persona"],
+        meta=row["meta"],
+        created_at=row["created_at"],
+        guards=GuardFacts(
+            kill_switch=row["kill_switch"],
+            maintenance=row["maintenance"],
+            halt=Halt(row["halt"]) if row["halt"] else None,
+            manager_state=ManagerState(row["manager_state"]),
+            effect=Effect(row["effect"]),
+            expires_at=row["expires_at"],
+            endpoint_disabled=row["endpoint_disabled_at"] is not None,
+        ),
+        url=row["url"],
+        keys=tuple(SealedKey(ref, key_id, bytes.fromhex(sealed)) for key_id, sealed in row["webhook_keys"] or ()),
+        credential=None
+        if row["cred_ref"] is None
+        else SealedKey(row["cred_ref"], row["cred_key_id"], bytes(row["cred_sealed"])),
+        environment=row["environment"] or "paper",
+    )
