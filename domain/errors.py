@@ -4,9 +4,11 @@ VantaError
 ├── InvalidInput          a field of a request is wrong; names the field
 ├── NotFound              no such entity for this tenant
 ├── OrderRefused          a guard refused a valid order; `code` is stable
+├── IdempotencyKeyReused  the key was already used for another request
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SizingRefused         a fact that sizing needs is missing
 ├── SecretUnavailable     a secret reference cannot be resolved
+├── InvalidToken          an access token is malformed, forged, expired or not for us
 └── VenueError            a broker or receiver could not answer a read or a cancel
     ├── VenueUnavailable  try again (time-out, 429, 5xx)
     └── VenueRefused      final (authentication, permission, malformed)
@@ -57,6 +59,12 @@ class OrderRefused(VantaError):
         self.field = field
 
 
+class IdempotencyKeyReused(VantaError):
+    """An idempotency key came back with another request; neither the old nor the new one is carried out."""
+
+    code = "idempotency-key-reused"
+
+
 class IllegalTransition(VantaError):
     """The state table has no such transition: a bug or a lost race, never to be ignored."""
 
@@ -78,6 +86,12 @@ class SecretUnavailable(VantaError):
     """A secret reference does not resolve. The message holds the reference, never the secret."""
 
     code = "secret-unavailable"
+
+
+class InvalidToken(VantaError):
+    """An access token cannot be accepted. The message never holds any part of the token."""
+
+    code = "invalid-token"
 
 
 class VenueError(VantaError):

@@ -1,0 +1,70 @@
+"""From a checked NewVault or NewFollower to its row, and what of it may be told."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from domain import ids
+from domain.enrolment import NewFollower, NewVault, public_url
+from domain.sizing import plain
+from models import Follower, Vault
+
+
+def credential_ref(follower_id: str, venue: str) -> str:
+    return f"cred/{follower_id}/{venue}"
+
+
+def vault_row(tenant_id: str, new: NewVault, key: str) -> Vault:
+    return Vault(
+        vault_id=new.vault_id or ids.vault_id(tenant_id, new.label, key),
+        tenant_id=UUID(tenant_id),
+        label=new.label,
+        rails=list(new.rails),
+        personas=list(new.personas),
+        risk_profile=_exact(new.risk_profile),
+        public=new.public,
+        nav_usd=new.nav_usd,
+        nav_asof=None if new.nav_usd is None else datetime.now(UTC),
+    )
+
+
+def follower_row(tenant_id: str, new: NewFollower, key: str) -> Follower:
+    follower_id = new.follower_id or ids.follower_id(tenant_id, new.label, key)
+    bridged = {
+        f"{rail}_ref": credential_ref(follower_id, account.venue)
+        for rail, account in (("equities", new.equities), ("crypto", new.crypto))
+        if account is not None
+    }
+    key_ref = ids.webhook_key_ref(follower_id)
+    return Follower(
+        follower_id=follower_id,
+        tenant_id=UUID(tenant_id),
+        subscriber_tenant_id=UUID(new.subscriber_tenant_id or tenant_id),
+        vault_id=new.vault_id,
+        mode=new.mode.value,
+        scale=new.scale,
+        max_pos_usd=new.max_pos_usd,
+        kill_switch=new.kill_switch,
+        fractional=new.fractional,
+        persona=new.persona,
+        webhook=None if new.webhook_url is None else {"url": new.webhook_url, "hmac_key_ref": key_ref},
+        bridged_brokers=bridged or None,
+    )
+
+
+def follower_event(follower: Follower) -> dict[str, Any]:
+    payload = follower.model_dump(mode="json", exclude={"tenant_id"})
+    if follower.webhook is not None:
+        payload["webhook"] = {**follower.webhook, "url": public_url(follower.webhook["url"])}
+    return payload
+
+
+def _exact(value: Any) -> Any:
+    """Decimals as strings at any depth: a JSON number would pass through a float in somebody's parser."""
+    if isinstance(value, Mapping):
+        return {name: _exact(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    return plain(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,175 @@
+"""Vaults, followers, their secrets, and what can be traded: created once, audited, read back."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import orjson
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import SQLModel, col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from adapters.secretbox import SecretBox
+from adapters.store.database import Database
+from adapters.store.enrolment import credential_ref, follower_event, follower_row, vault_row
+from adapters.store.entities import emit, insert_new, require
+from adapters.store.once import Once, find_earlier, keep
+from domain import ids
+from domain.enrolment import BrokerAccount, NewFollower, NewVault
+from domain.signing import format_secret
+from domain.sizing import plain
+from models import Credential, Follower, Instrument, Price, Tenant, Vault, WebhookKey
+
+# A caller that lost our answer repeats its request within a day; later, the signing secret is no longer shown.
+SECRET_SHOWN_FOR = timedelta(hours=24)
+_NOBODY = str(UUID(int=0))  # shared tables need a transaction, not a tenant
+_KEY_BYTES = 32
+_CREATED = 201
+_T = TypeVar("_T", bound=SQLModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Generic[_T]):
+    """`row` as it was created. `signing_secret` (`whsec_…`) is set for a webhook follower, while it may be shown."""
+
+    row: _T
+    replayed: bool
+    signing_secret: str | None = None
+
+
+class Registry:
+    """Reads raise NotFound for another tenant's ids as for unknown ones; creations raise InvalidInput and
+
+    IdempotencyKeyReused, and write their audit and outbox events in the same transaction.
+    """
+
+    def __init__(self, database: Database, box: SecretBox) -> None:
+        self._database = database
+        self._box = box
+
+    async def ensure_tenant(self, tenant_id: str, name: str, *, actor: str) -> None:
+        """Create the tenant unless it is there."""
+        async with self._database.session(tenant_id) as session:
+            values = {"tenant_id": UUID(tenant_id), "name": name}
+            made = insert(Tenant).values(values).on_conflict_do_nothing().returning(col(Tenant.tenant_id))
+            if await session.scalar(made) is not None:
+                await emit(session, tenant_id, "tenant", tenant_id, "created", actor, {"name": name})
+
+    async def create_vault(self, tenant_id: str, new: NewVault, *, actor: str, once: Once) -> Created[Vault]:
+        new.check()
+        async with self._database.session(tenant_id) as session:
+            earlier = await find_earlier(session, tenant_id, once)
+            if earlier is not None:
+                return Created(Vault.model_validate(earlier.response), replayed=True)
+            await require(session, Tenant, "tenant", UUID(tenant_id))
+            vault = await insert_new(session, vault_row(tenant_id, new, once.key), "vault_id")
+            payload = vault.model_dump(mode="json", exclude={"tenant_id"})
+            await emit(session, tenant_id, "vault", vault.vault_id, "created", actor, payload)
+            keep(session, tenant_id, once, _CREATED, vault.model_dump(mode="json"))
+            return Created(vault, replayed=False)
+
+    async def set_vault_nav(
+        self, tenant_id: str, vault_id: str, nav_usd: Decimal, asof: datetime, *, actor: str
+    ) -> None:
+        """`nav_usd` in USD as of an aware time."""
+        async with self._database.session(tenant_id) as session:
+            vault = await require(session, Vault, "vault", vault_id)
+            vault.nav_usd, vault.nav_asof = nav_usd, asof
+            session.add(vault)
+            payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}
+            await emit(session, tenant_id, "vault", vault_id, "nav_updated", actor, payload)
+
+    async def get_vault(self, tenant_id: str, vault_id: str) -> Vault:
+        async with self._database.session(tenant_id) as session:
+            return await require(session, Vault, "vault", vault_id)
+
+    async def list_vaults(self, tenant_id: str, *, limit: int, after: str = "") -> Sequence[Vault]:
+        """In the order of their ids, those beyond `after`."""
+        wanted = select(Vault).where(col(Vault.vault_id) > after).order_by(col(Vault.vault_id)).limit(limit)
+        async with self._database.session(tenant_id) as session:
+            return (await session.exec(wanted)).all()
+
+    async def create_follower(self, tenant_id: str, new: NewFollower, *, actor: str, once: Once) -> Created[Follower]:
+        """A webhook follower gets a signing key of 32 random bytes, a bridged one its credential sealed.
+
+        A repeat shows the signing secret again for SECRET_SHOWN_FOR, opened from where it is sealed: the stored answer
+        holds none.
+        """
+        new.check()
+        async with self._database.session(tenant_id) as session:
+            earlier = await find_earlier(session, tenant_id, once)
+            if earlier is not None:
+                row = Follower.model_validate(earlier.response)
+                shown = earlier.age <= SECRET_SHOWN_FOR and row.webhook is not None
+                secret = await self._first_secret(session, row.follower_id) if shown else None
+                return Created(row, replayed=True, signing_secret=secret)
+            await require(session, Vault, "vault", new.vault_id)
+            follower = await insert_new(session, follower_row(tenant_id, new, once.key), "follower_id")
+            secret = self._seal_secrets(session, follower, new)
+            payload = follower_event(follower)
+            await emit(session, tenant_id, "follower", follower.follower_id, "created", actor, payload)
+            keep(session, tenant_id, once, _CREATED, follower.model_dump(mode="json"))
+            return Created(follower, replayed=False, signing_secret=secret)
+
+    async def get_follower(self, tenant_id: str, follower_id: str) -> Follower:
+        async with self._database.session(tenant_id) as session:
+            return await require(session, Follower, "follower", follower_id)
+
+    async def list_followers(self, tenant_id: str, vault_id: str, *, limit: int, after: str = "") -> Sequence[Follower]:
+        """In the order of their ids, those beyond `after`. Raises NotFound for the vault."""
+        wanted = select(Follower).where(Follower.vault_id == vault_id, col(Follower.follower_id) > after)
+        async with self._database.session(tenant_id) as session:
+            await require(session, Vault, "vault", vault_id)
+            return (await session.exec(wanted.order_by(col(Follower.follower_id)).limit(limit))).all()
+
+    async def upsert_instrument(self, instrument: Instrument) -> None:
+        await self._upsert(instrument)
+
+    async def upsert_price(self, price: Price) -> None:
+        """The instrument must be there."""
+        await self._upsert(price)
+
+    async def get_instrument(self, symbol: str) -> Instrument | None:
+        async with self._database.session(_NOBODY) as session:
+            return await session.get(Instrument, symbol)
+
+    async def _upsert(self, row: Instrument | Price) -> None:
+        async with self._database.session(_NOBODY) as session:
+            values = row.model_dump()
+            statement = insert(type(row)).values(values)
+            connection = await session.connection()
+            await connection.execute(statement.on_conflict_do_update(index_elements=["symbol"], set_=values))
+
+    async def _first_secret(self, session: AsyncSession, follower_id: str) -> str:
+        key_ref = ids.webhook_key_ref(follower_id)
+        key = await session.get(WebhookKey, (key_ref, 1))
+        assert key is not None, f"{key_ref} was created with its follower"
+        return format_secret(self._box.open(key.key_id, key.sealed, aad=key_ref))
+
+    def _seal_secrets(self, session: AsyncSession, follower: Follower, new: NewFollower) -> str | None:
+        for account in {a.venue: a for a in (new.equities, new.crypto) if a is not None}.values():
+            session.add(self._credential(follower, account))
+        if new.webhook_url is None:
+            return None
+        key, key_ref = secrets.token_bytes(_KEY_BYTES), ids.webhook_key_ref(follower.follower_id)
+        key_id, sealed = self._box.seal(key, aad=key_ref)
+        tenant_id = follower.tenant_id
+        session.add(WebhookKey(key_ref=key_ref, version=1, tenant_id=tenant_id, key_id=key_id, sealed=sealed))
+        return format_secret(key)
+
+    def _credential(self, follower: Follower, account: BrokerAccount) -> Credential:
+        cred_ref = credential_ref(follower.follower_id, account.venue)
+        plaintext = orjson.dumps({"key_id": account.key_id, "secret": account.secret})
+        key_id, sealed = self._box.seal(plaintext, aad=cred_ref)
+        return Credential(
+            cred_ref=cred_ref,
+            tenant_id=follower.tenant_id,
+            venue=account.venue,
+            environment=account.environment,
+            key_id=key_id,
+            sealed=sealed,
+        )

@@ -1,0 +1,165 @@
+"""What a new vault or follower must be before it is stored; the API, imports and the demo all pass through here."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+from domain.errors import InvalidInput
+from domain.ids import is_readable_id
+from domain.sizing import Mode
+
+RAILS = frozenset({"fiat", "crypto"})
+BROKER_VENUES = frozenset({"alpaca"})
+ENVIRONMENTS = frozenset({"paper", "live"})
+MAX_LABEL = 100
+MAX_URL = 2_048
+MAX_SCALE = Decimal(1000)
+# Limits that admission reads from a vault's risk profile: a word in place of a number would wedge every order.
+_LIMITS = ("max_order_notional_usd", "max_order_qty", "price_collar_bps")
+_URL_TEXT = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class NewVault:
+    """`vault_id` is given by imports; without it, the id derives from label and idempotency key."""
+
+    label: str
+    rails: tuple[str, ...] = ("fiat",)
+    personas: tuple[str, ...] = ()
+    risk_profile: Mapping[str, Any] = field(default_factory=dict)
+    public: bool = False
+    nav_usd: Decimal | None = None
+    vault_id: str | None = None
+
+    def check(self) -> None:
+        """Raises InvalidInput naming the field."""
+        _check_label(self.label)
+        _check_id("vault_id", self.vault_id)
+        if not self.rails or not RAILS.issuperset(self.rails):
+            raise InvalidInput("rails", "must list fiat, crypto or both")
+        for persona in self.personas:
+            _check_id("personas", persona)
+        _check_positive("nav_usd", self.nav_usd)
+        if not isinstance(self.risk_profile.get("allow_short", False), bool):
+            raise InvalidInput("risk_profile.allow_short", "must be true or false")
+        for name in _LIMITS:
+            _check_limit(f"risk_profile.{name}", self.risk_profile.get(name))
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccount:
+    """An account at a broker, with its API key; kept out of repr."""
+
+    venue: str
+    key_id: str = field(repr=False)
+    secret: str = field(repr=False)
+    environment: str = "paper"
+
+    def check(self, path: str) -> None:
+        if self.venue not in BROKER_VENUES:
+            raise InvalidInput(f"{path}.venue", f"must be one of {', '.join(sorted(BROKER_VENUES))}")
+        if self.environment not in ENVIRONMENTS:
+            raise InvalidInput(f"{path}.environment", "must be paper or live")
+        for name, value in (("key_id", self.key_id), ("secret", self.secret)):
+            if not value or len(value) > 4_096 or not value.isprintable():
+                raise InvalidInput(f"{path}.{name}", "must be 1 to 4096 printable characters")
+
+
+@dataclass(frozen=True, slots=True)
+class NewFollower:
+    """Reached by `webhook_url` or through broker accounts, never both; a shadow follower needs neither."""
+
+    vault_id: str
+    label: str
+    mode: Mode = Mode.PROPORTIONAL
+    scale: Decimal = Decimal(1)
+    max_pos_usd: Decimal | None = None
+    kill_switch: bool = False
+    fractional: bool = False
+    persona: str | None = None
+    webhook_url: str | None = None
+    equities: BrokerAccount | None = None
+    crypto: BrokerAccount | None = None
+    follower_id: str | None = None
+    subscriber_tenant_id: str | None = None
+
+    def check(self) -> None:
+        """Raises InvalidInput naming the field."""
+        _check_label(self.label)
+        _check_id("follower_id", self.follower_id)
+        _check_id("persona", self.persona)
+        _check_positive("scale", self.scale)
+        if self.scale > MAX_SCALE:
+            raise InvalidInput("scale", f"must be at most {MAX_SCALE}")
+        _check_positive("max_pos_usd", self.max_pos_usd)
+        if self.mode is Mode.CAPPED and self.max_pos_usd is None:
+            raise InvalidInput("max_pos_usd", "is needed in mode capped")
+        self._check_route()
+
+    def _check_route(self) -> None:
+        bridged = self.equities is not None or self.crypto is not None
+        if self.webhook_url is not None and bridged:
+            raise InvalidInput("bridged_brokers", "cannot be given together with webhook; choose one")
+        if self.webhook_url is None and not bridged and self.mode is not Mode.SHADOW:
+            raise InvalidInput("webhook", "or bridged_brokers is needed, except in mode shadow")
+        if self.webhook_url is not None:
+            check_webhook_url(self.webhook_url)
+        for name, account in (("equities", self.equities), ("crypto", self.crypto)):
+            if account is not None:
+                account.check(f"bridged_brokers.{name}")
+
+
+def check_webhook_url(url: str) -> None:
+    """Raises InvalidInput for a URL that can never be delivered to; the message holds no part of it.
+
+    Whether the host's address may be reached is decided where the connection is made, on every attempt.
+    """
+    if len(url) > MAX_URL or _URL_TEXT.fullmatch(url) is None:
+        raise InvalidInput("webhook.url", f"must be at most {MAX_URL} visible ASCII characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidInput("webhook.url", "is not a URL") from None
+    if parts.scheme not in {"https", "http"} or not parts.hostname or port == 0:
+        raise InvalidInput("webhook.url", "must be an absolute https URL")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("webhook.url", "must not hold a user name or password; requests are signed instead")
+    if parts.fragment:
+        raise InvalidInput("webhook.url", "must not hold a fragment")
+
+
+def public_url(url: str) -> str:
+    """The URL as it may be shown: without query, where receivers like to keep tokens."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _check_label(label: str) -> None:
+    if not 1 <= len(label) <= MAX_LABEL or not label.isprintable() or not label.strip():
+        raise InvalidInput("label", f"must be 1 to {MAX_LABEL} printable characters")
+
+
+def _check_id(name: str, value: str | None) -> None:
+    if value is not None and not is_readable_id(value):
+        raise InvalidInput(name, "must be letters, digits, _ and -, at most 64")
+
+
+def _check_positive(name: str, value: Decimal | None) -> None:
+    if value is not None and not (value.is_finite() and 0 < value < 10**18):
+        raise InvalidInput(name, "must be a finite number above zero and below 10^18")
+
+
+def _check_limit(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise InvalidInput(name, "must be a decimal number, best written as a string")
+    try:
+        _check_positive(name, Decimal(value))
+    except InvalidOperation:
+        raise InvalidInput(name, "must be a decimal number, best written as a string") from None
