@@ -1,0 +1,256 @@
+"""`vanta`: the one command. Every command imports what it needs when it runs, so that `--help` stays fast."""
+
+import json
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from rich.console import Console
+
+    from settings import Settings
+    from stack.state import StackState
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+db = typer.Typer(no_args_is_help=True, help="The database.")
+app.add_typer(db, name="db")
+
+DataDir = Annotated[Path, typer.Option("--data", envvar="VANTA_DATA", help="Where the embedded stack keeps its data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document with every URL and credential.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65_535, show_default="a free one")]
+DEFAULT_DATA = Path(".vanta")
+
+
+@app.callback()
+def vanta(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """VANTA Platform: mirrors a manager's orders to followers."""
+
+
+@app.command()
+def up(
+    data: DataDir = DEFAULT_DATA,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready; stop with: vanta down")] = False,
+    as_json: AsJson = False,
+    servers_only: Annotated[bool, typer.Option("--servers-only", help="No API and no workers.")] = False,
+    api_port: Port = None,
+    ui_port: Port = None,
+    temporal_port: Port = None,
+    postgres_port: Port = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table when ready.")] = False,
+) -> None:
+    """Start the embedded servers, the API and the workers, and keep them running until Ctrl-C."""
+    from stack import control
+    from stack.files import Layout
+
+    layout = Layout(data.absolute())
+    if (state := control.running(layout)) and state.phase == "ready":
+        _console(error=True).print("already running; stop it with: vanta down")
+        _show(state, as_json)
+        return
+    fixed = {"api": api_port, "temporal_ui": ui_port, "temporal": temporal_port, "postgres": postgres_port}
+    ports = {name: port for name, port in fixed.items() if port is not None}
+    if detach:
+        _up_detached(layout.data, ports, servers_only=servers_only, as_json=as_json)
+    else:
+        _up_foreground(layout.data, ports, servers_only=servers_only, as_json=as_json, quiet=quiet)
+
+
+def _up_foreground(data: Path, ports: dict[str, int], *, servers_only: bool, as_json: bool, quiet: bool) -> None:
+    from stack.embedded import Stack
+    from stack.supervisor import Supervisor
+    from stack.view import progress
+
+    report = progress(_console(error=as_json))
+    stack = Stack(data, ports=ports, report=report)
+    supervisor = Supervisor(stack, report, servers_only=servers_only)
+    if not supervisor.run(lambda state: None if quiet else _show(state, as_json)):
+        raise typer.Exit(130)
+
+
+def _up_detached(data: Path, ports: dict[str, int], *, servers_only: bool, as_json: bool) -> None:
+    from stack.daemon import start_detached
+    from stack.files import Layout
+
+    names = {"temporal_ui": "ui"}
+    options = [part for name, port in ports.items() for part in (f"--{names.get(name, name)}-port", str(port))]
+    if servers_only:
+        options.append("--servers-only")
+    err = _console(error=as_json)
+    state = start_detached(Layout(data), [*options, "--quiet"], lambda line: err.print(line, markup=False))
+    _show(state, as_json)
+
+
+@app.command()
+def down(
+    data: DataDir = DEFAULT_DATA,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove all data too, wherever it lies.")] = False,
+) -> None:
+    """Stop the embedded stack."""
+    from stack import control
+    from stack.files import Layout
+
+    layout = Layout(data.absolute())
+    stopped = control.down(layout)
+    _console().print("stopped" if stopped else "nothing was running")
+    if purge:
+        control.remove_data(layout)
+
+
+@app.command()
+def status(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    """Show each component; exit code 1 unless all of them run."""
+    from stack import control
+    from stack.files import Layout
+    from stack.view import is_healthy
+
+    state = control.running(Layout(data.absolute()))
+    if state is None:
+        _console(error=as_json).print(f"not running (data: {data})", soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+    _show(state, as_json)
+    if not is_healthy(state):
+        raise typer.Exit(1)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API with the settings of the environment."""
+    import uvicorn
+
+    from api.app import create_app
+    from settings import Settings
+
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api.host,
+        port=settings.api.port,
+        log_config=None,
+        timeout_graceful_shutdown=settings.temporal.graceful_shutdown_s,
+    )
+
+
+@app.command()
+def worker(
+    role: Annotated[list[str], typer.Option(help="orchestration, dispatch, relay; may be repeated.")],
+) -> None:
+    """Run one worker process with the settings of the environment."""
+    import asyncio
+
+    import worker as worker_process
+    from settings import Settings
+
+    asyncio.run(worker_process.run(Settings(), role))
+
+
+@app.command()
+def demo() -> None:
+    """Mirror a manager order end to end on the embedded servers and show what happened."""
+    from stack.demo import run_demo
+
+    raise typer.Exit(run_demo())
+
+
+@db.command("migrate")
+def migrate(data: DataDir = DEFAULT_DATA) -> None:
+    """Bring the schema to its newest version, as the owner role."""
+    from stack import bootstrap
+
+    bootstrap.migrate(_settings(data))
+
+
+@app.command()
+def bootstrap(data: DataDir = DEFAULT_DATA) -> None:
+    """Create what is missing of buckets, streams and search attributes; safe to run again."""
+    from stack import bootstrap as steps
+
+    steps.bootstrap(_settings(data))
+
+
+@app.command("dev-token")
+def dev_token(
+    tenant: Annotated[uuid.UUID, typer.Option(help="The tenant that the token acts for.")],
+    data: DataDir = DEFAULT_DATA,
+    role: Annotated[str, typer.Option(help="owner, ops or auditor.")] = "owner",
+    scopes: Annotated[str, typer.Option(help="Separated by spaces.")] = "vault:read orders:read",
+    subject: Annotated[str, typer.Option(help="Who the token says you are.")] = "developer",
+    ttl: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds.")] = 3_600,
+) -> None:
+    """Print an access token; in the embedded profile only."""
+    from stack.dev_token import dev_token
+
+    typer.echo(dev_token(_settings(data), tenant_id=tenant, role=role, scopes=scopes, subject=subject, ttl_s=ttl))
+
+
+def _settings(data: Path) -> "Settings":
+    """From the environment where it has settings, else those of the embedded stack."""
+    from settings import Settings
+    from stack.environment import load_settings
+    from stack.errors import StackError
+    from stack.files import Layout
+
+    if "VANTA_POSTGRES__DSN" in os.environ:
+        return Settings()
+    env_file = Layout(data.absolute()).env
+    if not env_file.exists():
+        raise StackError(f"no settings: set VANTA_* variables, or start the embedded stack (no {env_file})")
+    return load_settings(env_file)
+
+
+def _show(state: "StackState", as_json: bool) -> None:
+    from stack.view import show
+
+    if as_json:
+        typer.echo(json.dumps(state.connection, indent=1))
+    else:
+        show(_console(), state)
+
+
+def _console(*, error: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=error)
+
+
+def main() -> None:
+    """Entry point: an operational error is one line on stderr and exit code 1."""
+    verbose = "--verbose" in sys.argv
+    try:
+        app(args=[arg for arg in sys.argv[1:] if arg != "--verbose"])
+    except Exception as error:
+        line = _one_line(error)
+        if verbose or line is None:
+            raise
+        sys.stderr.write(f"error: {line}\n")
+        sys.exit(1)
+
+
+def _one_line(error: Exception) -> str | None:
+    """The line for a failure that is not a bug; None for a bug."""
+    from pydantic import ValidationError
+
+    from domain.errors import VantaError
+
+    if isinstance(error, VantaError):
+        return " ".join(str(error).split())
+    if isinstance(error, ValidationError) and error.title.endswith("Settings"):
+        return "settings: " + "; ".join(_setting_error(detail) for detail in error.errors(include_input=False))
+    if isinstance(error, OSError):
+        return " ".join(str(error).split())
+    return None
+
+
+def _setting_error(detail: "ErrorDetails") -> str:
+    path = "__".join(str(part) for part in detail["loc"]).upper()
+    return f"VANTA_{path}: {detail['msg']}" if path else detail["msg"]
+
+
+if __name__ == "__main__":
+    main()
