@@ -1,0 +1,1 @@
+"""Temporal activities: one class per resource, its dependencies injected by worker.py."""

@@ -14,6 +14,8 @@ STORE_RETRY = RetryPolicy(
 # heartbeat tells within seconds that its worker is gone. It is never repeated: the children own what it left.
 WAVE_TIMEOUT = timedelta(minutes=3)
 WAVE_HEARTBEAT = timedelta(seconds=6)
+# With no worker to start it soon, the children do without: they wait for a worker anyway.
+WAVE_PICKUP = timedelta(minutes=1)
 ONCE = RetryPolicy(maximum_attempts=1)
 
 # One attempt of one order: 10 s on the wire and the writes around it. Whether and when it runs again is what the
@@ -24,3 +26,4 @@ ATTEMPT_RETRY = RetryPolicy(
 )
 # After this long an order whose fate the venue does not tell becomes a dead letter for a person to look at.
 ATTEMPT_GIVE_UP = timedelta(hours=24)
+CANCEL_GIVE_UP = timedelta(minutes=10)

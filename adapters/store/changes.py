@@ -113,7 +113,8 @@ WITH u AS (
   WHERE follower_id = ANY(%(follower_ids)s) AND endpoint_disabled_at IS NULL RETURNING *
 ), e AS (
   SELECT tenant_id, 'follower' AS entity, follower_id AS entity_id, 'endpoint_disabled' AS action, %(actor)s AS actor,
-    NULL AS mo_id, jsonb_build_object('vault_id', vault_id, 'reason', 'the endpoint answered 410 Gone') AS payload, 1 AS n
+    NULL AS mo_id, 1 AS n,
+    jsonb_build_object('vault_id', vault_id, 'reason', 'the endpoint answered 410 Gone') AS payload
   FROM u
 ), {EMIT}
 SELECT count(*) FROM a

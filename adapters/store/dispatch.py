@@ -59,13 +59,18 @@ FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, attempt_no int, tenant_id uui
 _CLOSE_ATTEMPTS = """
 UPDATE attempts a SET outcome = x.outcome, code = x.code, http_status = x.http_status, detail = x.detail,
   ended_at = now()
-FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, attempt_no int, outcome text, code text, http_status int, detail text)
+FROM jsonb_to_recordset(%(rows)s)
+  AS x(fo_id text, attempt_no int, outcome text, code text, http_status int, detail text)
 WHERE a.fo_id = x.fo_id AND a.attempt_no = x.attempt_no AND a.outcome IS NULL
 """
 
+# An order still in `sent` after its wave has ended is nobody's: its owner waits until the wave's request must have hit
+# its own time-out, so that asking the venue cannot overtake it.
 _REFS = """
 SELECT fo_id, follower_id, side, qty, route, state, dispatch_attempts,
-  greatest(0, ceil(extract(epoch FROM next_attempt_at - now()) * 1000))::int AS wait_ms
+  greatest(0, ceil(extract(epoch FROM
+    CASE state WHEN 'sent' THEN updated_at + interval '12 seconds' ELSE next_attempt_at END - now()) * 1000))::int
+    AS wait_ms
 FROM follower_orders WHERE mo_id = %s AND shard = %s AND state NOT IN ('skipped', 'shadowed')
   AND NOT (state = 'killed' AND dispatch_attempts = 0)
 ORDER BY fo_id

@@ -10,6 +10,7 @@ from domain.mirroring import Cancellation, Settlement
 from domain.orders import FOLLOWER_ERRORS, FollowerState, ManagerState, check_manager
 
 ACTOR = "system:settlement"
+_CANCELLED = "manager_order_cancelled"
 _UNSENT = (FollowerState.SIZED, FollowerState.RETRY)
 _NEVER_SENT = (FollowerState.CANCELLED, FollowerState.SKIPPED, FollowerState.SHADOWED, FollowerState.KILLED)
 

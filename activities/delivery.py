@@ -1,0 +1,147 @@
+"""What an order's owner does: attempts two to five, asking the venue, following it to its end, burying it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.errors import RETRY_LATER, STILL_OPEN, again_in, translated
+from activities.sending import Sending
+from domain import retry
+from domain.dispatch import Change, PendingOrder, absent, reported
+from domain.errors import VenueError
+from domain.orders import FOLLOWER_ENDS, FollowerState
+from domain.ports import VenueOrder
+from domain.sizing import plain
+
+if TYPE_CHECKING:
+    from adapters.store.dispatch import DispatchStore
+
+_F = FollowerState
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerOrderKey:
+    tenant_id: str
+    fo_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuryInput:
+    order: FollowerOrderKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStatus:
+    """Where an order stands."""
+
+    state: FollowerState
+    attempts: int
+    filled_qty: Decimal
+    reason: str | None = None
+
+
+class DeliveryActivities:
+    def __init__(self, store: "DispatchStore", sending: Sending) -> None:
+        self._store = store
+        self._sending = sending
+
+    @activity.defn
+    async def deliver(self, key: FollowerOrderKey) -> OrderStatus:
+        """Bring the order to the other side: one attempt at most each time this runs.
+
+        Fails with next_retry_delay while another attempt or look-up is due; returns once the order has been taken
+        over, refused, stopped or buried.
+        """
+        order = await self._store.take(key.tenant_id, key.fo_id, datetime.now(UTC))
+        if order.state is _F.UNKNOWN and order.is_webhook:
+            order = await self._store.take(key.tenant_id, key.fo_id, datetime.now(UTC))
+        if order.state is _F.UNKNOWN:
+            return await self._ask(order)
+        if order.state is _F.SENT:
+            outcome = await self._sending.send(order)
+            [change] = await self._store.record(key.tenant_id, [(order, outcome)])
+            return await self._after(order, change)
+        return _status(order)
+
+    @activity.defn
+    async def confirm(self, key: FollowerOrderKey) -> OrderStatus:
+        """Ask the venue for the order and book what has been filled; fails with next_retry_delay until it is over."""
+        order = await self._read(key)
+        if order.state in FOLLOWER_ENDS:
+            return _status(order)
+        venue = await self._look_up(order)
+        if venue is not None:
+            order = await self._apply(order, venue)
+        if order.state in FOLLOWER_ENDS:
+            return _status(order)
+        words = f"{order.state}: {plain(order.filled_qty)} of {plain(order.qty)} filled"
+        raise again_in(words, retry.poll_wait(activity.info().attempt), STILL_OPEN)
+
+    @activity.defn
+    async def cancel_at_venue(self, key: FollowerOrderKey) -> None:
+        """Ask the venue to cancel an order that is open there; `confirm` then sees what came of it."""
+        order = await self._read(key)
+        if order.state in {_F.ACK, _F.PARTIALLY_FILLED} and not order.is_webhook and order.broker_order_ref:
+            async with translated():
+                await self._sending.broker(order).cancel(self._sending.credentials(order), order.broker_order_ref)
+
+    @activity.defn
+    async def bury(self, bury: BuryInput) -> OrderStatus:
+        """Make a dead letter of an order whose fate nobody could establish."""
+        key = bury.order
+        async with self._store.locked(key.tenant_id, key.fo_id) as (cursor, order):
+            if order.state not in FOLLOWER_ENDS:
+                change = Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason=bury.reason)
+                await self._store.change(cursor, change)
+        return _status(await self._read(key))
+
+    async def _ask(self, order: PendingOrder) -> OrderStatus:
+        """The venue decides what `unknown` means: it has the order, or it provably has not and it may go again."""
+        venue = await self._look_up(order)
+        if venue is not None:
+            return _status(await self._apply(order, venue))
+        async with self._store.locked(order.tenant_id, order.fo_id) as (cursor, now):
+            change = absent(now) if now.state is _F.UNKNOWN else Change(now.fo_id, now.state)
+            await self._store.change(cursor, change)
+        return await self._after(order, change)
+
+    async def _look_up(self, order: PendingOrder) -> VenueOrder | None:
+        """Raises a retry of this activity where the venue cannot tell."""
+        try:
+            async with translated():
+                broker, credentials = self._sending.broker(order), self._sending.credentials(order)
+            return await broker.look_up(credentials, order.fo_id)
+        except VenueError as error:
+            poll = retry.poll_wait(activity.info().attempt)
+            asked = timedelta(seconds=min(error.retry_after_s or 0, retry.RETRY_AFTER_CAP_S))
+            # A refusal (a revoked key) may be mended by its owner at any time; nothing is gained by asking often.
+            wait = max(poll, asked) if error.retryable else retry.poll_wait(len(retry.POLL_S))
+            raise again_in(f"{order.route} cannot tell: {error}", wait, STILL_OPEN) from error
+
+    async def _apply(self, order: PendingOrder, venue: VenueOrder) -> PendingOrder:
+        """Book the report against the order as it is now, not as it was when the venue was asked."""
+        key = FollowerOrderKey(order.tenant_id, order.fo_id)
+        async with self._store.locked(key.tenant_id, key.fo_id) as (cursor, now):
+            if now.state not in FOLLOWER_ENDS:
+                await self._store.change(cursor, reported(now, venue, source=now.route))
+        return await self._read(key)
+
+    async def _after(self, order: PendingOrder, change: Change) -> OrderStatus:
+        if change.target in {_F.RETRY, _F.UNKNOWN} and change.wait is not None:
+            said = change.last_error or change.detail.get("code", "")
+            seconds = plain(Decimal(int(change.wait.total_seconds() * 1000)) / 1000)
+            words = f"attempt {order.attempts} of {retry.MAX_ATTEMPTS}: {said}; again in {seconds} s"
+            raise again_in(words, max(change.wait, timedelta(milliseconds=1)), RETRY_LATER)
+        return _status(await self._read(FollowerOrderKey(order.tenant_id, order.fo_id)))
+
+    async def _read(self, key: FollowerOrderKey) -> PendingOrder:
+        async with self._store.locked(key.tenant_id, key.fo_id) as (_, order):
+            return order
+
+
+def _status(order: PendingOrder) -> OrderStatus:
+    return OrderStatus(order.state, order.attempts, order.filled_qty, order.last_error)

@@ -1,0 +1,91 @@
+"""The manager order's own steps: admit, expand a page, list its orders, settle, cancel, archive."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.errors import translated
+from domain.mirroring import Admission, Cancellation, MirrorOrderInput, OrderRef, Settlement
+
+if TYPE_CHECKING:
+    from adapters.objects import ObjectStore
+    from adapters.store.admission import AdmissionStore
+    from adapters.store.dispatch import DispatchStore
+    from adapters.store.expansion import ExpansionStore
+    from adapters.store.settlement import SettlementStore
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    tenant_id: str
+    mo_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardKey:
+    """One page of a manager order's followers."""
+
+    tenant_id: str
+    mo_id: str
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelInput:
+    tenant_id: str
+    mo_id: str
+    actor: str
+
+
+class MirrorActivities:
+    """`wave` and `children_starting` are handed to the workflows, which must not read settings themselves."""
+
+    def __init__(
+        self,
+        admission: "AdmissionStore",
+        expansion: "ExpansionStore",
+        dispatch: "DispatchStore",
+        settlement: "SettlementStore",
+        objects: "ObjectStore",
+        *,
+        wave: bool,
+        children_starting: int,
+    ) -> None:
+        self._admission = admission
+        self._expansion = expansion
+        self._dispatch = dispatch
+        self._settlement = settlement
+        self._objects = objects
+        self._wave = wave
+        self._children_starting = children_starting
+
+    @activity.defn
+    async def admit(self, order: MirrorOrderInput) -> Admission:
+        async with translated():
+            admission = await self._admission.admit(order, datetime.now(UTC))
+        return replace(admission, wave=self._wave, children_starting=self._children_starting)
+
+    @activity.defn
+    async def expand(self, key: ShardKey) -> dict[str, int]:
+        """Orders to send, by route."""
+        return await self._expansion.expand(key.tenant_id, key.mo_id, key.shard)
+
+    @activity.defn
+    async def list_orders(self, key: ShardKey) -> list[OrderRef]:
+        return await self._dispatch.refs(key.tenant_id, key.mo_id, key.shard)
+
+    @activity.defn
+    async def settle(self, key: OrderKey) -> Settlement:
+        return await self._settlement.settle(key.tenant_id, key.mo_id)
+
+    @activity.defn
+    async def cancel(self, order: CancelInput) -> Cancellation:
+        return await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+
+    @activity.defn
+    async def archive(self, key: OrderKey) -> str:
+        """Write the order's trade_log.jsonl to the audit bucket; its key. A repeat finds it there."""
+        events = await self._settlement.trade_log(key.tenant_id, key.mo_id)
+        return await self._objects.put_trade_log(key.tenant_id, key.mo_id, events)

@@ -1,0 +1,64 @@
+"""Send one claimed order by its route: open the secret, build what goes out, hand it to the adapter."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from domain import signing
+from domain.dispatch import PendingOrder, webhook_body
+from domain.errors import SecretUnavailable
+from domain.ports import Broker, BrokerCredentials, OutcomeKind, SendOutcome, WebhookRequest, WebhookSender
+from domain.sizing import plain
+
+if TYPE_CHECKING:
+    from adapters.secretbox import SecretBox
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(plain(value))
+    raise TypeError(f"{type(value).__name__} has no place in a webhook body")
+
+
+class Sending:
+    """Never raises for one order's trouble: in a wave, a follower whose secret is broken is that follower's outcome."""
+
+    def __init__(self, webhooks: WebhookSender, brokers: Mapping[str, Broker], box: "SecretBox") -> None:
+        self._webhooks = webhooks
+        self._brokers = brokers
+        self._box = box
+
+    async def send(self, order: PendingOrder) -> SendOutcome:
+        try:
+            if order.is_webhook:
+                return await self._webhooks.send(self._request(order))
+            return await self.broker(order).submit(self.credentials(order), order.child_order())
+        except SecretUnavailable as error:
+            return SendOutcome(OutcomeKind.FINAL, error.code, str(error))
+
+    def broker(self, order: PendingOrder) -> Broker:
+        """Raises SecretUnavailable where no adapter serves the route (a worker that lacks the venue's settings)."""
+        broker = self._brokers.get(order.route)
+        if broker is None:
+            raise SecretUnavailable(f"no adapter for venue {order.route!r} in this worker")
+        return broker
+
+    def credentials(self, order: PendingOrder) -> BrokerCredentials:
+        """Raises SecretUnavailable."""
+        sealed = order.credential
+        if sealed is None:
+            raise SecretUnavailable(f"follower {order.follower_id} has no active {order.route} credential")
+        opened = orjson.loads(self._box.open(sealed.key_id, sealed.sealed, aad=sealed.ref))
+        return BrokerCredentials(sealed.ref, opened["key_id"], opened["secret"], order.environment)
+
+    def _request(self, order: PendingOrder) -> WebhookRequest:
+        if order.url is None or not order.keys:
+            raise SecretUnavailable(f"follower {order.follower_id} has no webhook or no signing key")
+        keys = [self._box.open(key.key_id, key.sealed, aad=key.ref) for key in order.keys]
+        body = orjson.dumps(webhook_body(order, order.attempts, datetime.now(UTC)), default=_exact)
+        headers = signing.headers(keys, order.fo_id, int(time.time()), body)
+        return WebhookRequest(order.url, body, headers, order.fo_id)

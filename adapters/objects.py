@@ -1,0 +1,80 @@
+"""Immutable artifacts in S3; the audit bucket's Object Lock keeps what is written there."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import boto3
+import orjson
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+
+class ObjectStore:
+    """boto3 in threads: archiving is no hot path, and the official client is the best kept one."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None,
+        region: str,
+        access_key: str,
+        secret_key: str,
+        audit_bucket: str,
+        timeout_s: int,
+    ) -> None:
+        self._bucket = audit_bucket
+        self._s3: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            config=Config(
+                connect_timeout=timeout_s,
+                read_timeout=timeout_s,
+                retries={"max_attempts": 2, "mode": "standard"},
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    async def put_trade_log(self, tenant_id: str, mo_id: str, events: Sequence[dict[str, Any]]) -> str:
+        """`trade_log.jsonl`, one line per event; its key. What is already there with the same content stays."""
+        body = b"".join(orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE) for event in events)
+        key = f"{tenant_id}/{mo_id}/trade_log.jsonl"
+        await asyncio.to_thread(self._put_once, key, body)
+        return key
+
+    async def get(self, key: str) -> bytes:
+        """The newest version. Raises botocore's ClientError where there is none."""
+        return await asyncio.to_thread(self._get, key)
+
+    async def ping(self) -> None:
+        await asyncio.to_thread(self._s3.head_bucket, Bucket=self._bucket)
+
+    def _get(self, key: str) -> bytes:
+        body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return body
+
+    def _put_once(self, key: str, body: bytes) -> None:
+        digest = hashlib.sha256(body).hexdigest()
+        if self._digest(key) == digest:
+            return
+        self._s3.put_object(
+            Bucket=self._bucket,
+            Key=key,
+            Body=body,
+            ContentType="application/x-ndjson",
+            Metadata={"sha256": digest},
+        )
+
+    def _digest(self, key: str) -> str | None:
+        try:
+            head = self._s3.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise
+        digest: str | None = head["Metadata"].get("sha256")
+        return digest

@@ -1,0 +1,153 @@
+"""The whole product on real servers, with the other sides simulated: what the integration tests act on."""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Self
+
+from temporalio.client import Client
+
+from adapters.secretbox import SecretBox
+from adapters.store.database import Database
+from adapters.store.once import Once
+from adapters.store.registry import Registry
+from domain import ids, intents, signing
+from domain.enrolment import BrokerAccount, NewFollower, NewVault
+from domain.mirroring import Admission, MirrorOrderInput
+from domain.sizing import Mode
+from models import Instrument, Price
+from settings import Settings
+from simulators.alpaca import AlpacaSimulator
+from simulators.alpaca.behaviour import Behaviour as Trading
+from simulators.receiver import Behaviour, Receiver
+from stack import Stack
+from temporal import ids as workflow_ids
+from temporal.client import connect
+from temporal.orders import MirrorOrders
+from workflows.mirror_order import MirrorResult
+
+PRICES = {"AAPL": Decimal(200), "MSFT": Decimal(400), "NVDA": Decimal(150)}
+ACTOR = "user:test"
+
+
+@dataclass
+class World:
+    """`stack` runs the servers and two worker processes; receiver and broker live in the test's own process."""
+
+    stack: Stack
+    settings: Settings
+    receiver: Receiver
+    alpaca: AlpacaSimulator
+    database: Database
+    registry: Registry
+    temporal: Client
+    orders: MirrorOrders
+    tenant_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _once: int = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, stack: Stack, env: Mapping[str, str] | None = None) -> AsyncIterator[Self]:
+        settings = stack.settings()
+        async with AsyncExitStack() as closing:
+            receiver = await closing.enter_async_context(Receiver())
+            alpaca = await closing.enter_async_context(AlpacaSimulator(rate_limit=100_000))
+            database = Database(
+                settings.postgres.dsn.get_secret_value(), pool_size=5, pool_timeout_s=10, statement_timeout_ms=15_000
+            )
+            closing.push_async_callback(database.close)
+            temporal = await connect(settings.temporal)
+            registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
+            world = cls(
+                stack, settings, receiver, alpaca, database, registry, temporal,
+                MirrorOrders(temporal, admit_timeout_s=20),
+            )  # fmt: skip
+            await world._prepare()
+            await asyncio.to_thread(world.start_workers, env or {})
+            yield world
+
+    def start_workers(self, env: Mapping[str, str]) -> None:
+        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **env}
+        for role in ("orchestration", "dispatch"):
+            argv = [sys.executable, "-m", "cli", "worker", "--role", role]
+            self.stack.start_process(f"worker-{role}", argv, mine)
+
+    async def _prepare(self) -> None:
+        await self.registry.ensure_tenant(self.tenant_id, "Test tenant", actor=ACTOR)
+        for symbol, price in PRICES.items():
+            await self.registry.upsert_instrument(
+                Instrument(symbol=symbol, venue="XNAS", rail="fiat", qty_step=Decimal(1), fine_step=Decimal("0.000001"),
+                           min_qty=Decimal(0), min_notional=Decimal(0), tradable=True)
+            )  # fmt: skip
+            await self.registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="test"))
+            self.alpaca.set_asset(symbol, price)
+
+    def once(self, route: str = "test") -> Once:
+        self._once += 1
+        return Once(route, f"{route}-{self.tenant_id}-{self._once}", "f" * 64)
+
+    async def vault(self, **risk_profile: Any) -> str:
+        new = NewVault(label="Test vault", nav_usd=Decimal(1_000_000), risk_profile=risk_profile)
+        return (await self.registry.create_vault(self.tenant_id, new, actor=ACTOR, once=self.once())).row.vault_id
+
+    async def webhook(self, vault_id: str, behaviour: Behaviour | None = None, **terms: Any) -> str:
+        """A webhook follower; the id is known to the receiver with its key and behaviour."""
+        follower_id = f"F_{uuid.uuid4().hex[:12]}"
+        new = NewFollower(
+            vault_id=vault_id, label=follower_id, follower_id=follower_id,
+            webhook_url=self.receiver.url(follower_id), **terms,
+        )  # fmt: skip
+        made = await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
+        assert made.signing_secret is not None
+        self.receiver.expect(follower_id, key=signing.parse_secret(made.signing_secret), behaviour=behaviour)
+        return follower_id
+
+    async def bridged(self, vault_id: str, behaviour: Trading | None = None, **terms: Any) -> str:
+        """A follower with an Alpaca account at the simulator; its id is also the account's key."""
+        follower_id = f"F_{uuid.uuid4().hex[:12]}"
+        self.alpaca.add_account(follower_id, "secret", behaviour=behaviour)
+        account = BrokerAccount("alpaca", follower_id, "secret")
+        new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, equities=account, **terms)
+        await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
+        return follower_id
+
+    async def shadow(self, vault_id: str) -> str:
+        follower_id = f"F_{uuid.uuid4().hex[:12]}"
+        new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, mode=Mode.SHADOW)
+        await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
+        return follower_id
+
+    async def submit(self, vault_id: str, side: str, qty: int | str, symbol: str = "AAPL", **more: Any) -> Admission:
+        key = more.pop("key", str(uuid.uuid4()))
+        raw = {"vault_id": vault_id, "symbol": symbol, "side": side, "qty": str(qty), **more}
+        intent, meta = intents.parse_intent(raw)
+        order = MirrorOrderInput(
+            self.tenant_id, ids.manager_order_id(self.tenant_id, key), intent, meta, intents.fingerprint(raw), "api", ACTOR
+        )  # fmt: skip
+        admission = await self.orders.admit(order)
+        assert admission is not None
+        return admission
+
+    async def settled(self, mo_id: str, timeout_s: int = 60) -> MirrorResult:
+        """The order's result; fails the test when it is not there in time."""
+        handle = self.temporal.get_workflow_handle(workflow_ids.mirror(mo_id), result_type=MirrorResult)
+        async with asyncio.timeout(timeout_s):
+            return await handle.result()
+
+    async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        async with self.database.cursor(self.tenant_id) as cursor:
+            await cursor.execute(statement, values)
+            return await cursor.fetchall()
+
+    async def follower_orders(self, mo_id: str) -> dict[str, dict[str, Any]]:
+        found = await self.rows("SELECT * FROM follower_orders WHERE mo_id = %s", mo_id)
+        return {row["follower_id"]: row for row in found}
+
+    async def holding(self, holder_id: str, symbol: str = "AAPL") -> Decimal:
+        found = await self.rows("SELECT qty FROM positions WHERE holder_id = %s AND symbol = %s", holder_id, symbol)
+        return found[0]["qty"] if found else Decimal(0)

@@ -1,0 +1,210 @@
+"""The workers' composition root: settings → clients → activity objects → Workers; drains on SIGTERM."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+
+from activities.delivery import DeliveryActivities
+from activities.ingest import IngestActivities
+from activities.mirroring import MirrorActivities
+from activities.sending import Sending
+from activities.wave import WaveActivities
+from adapters.brokers.registry import build_brokers, close_brokers
+from adapters.objects import ObjectStore
+from adapters.queue import QueueFile
+from adapters.relay import Relay
+from adapters.secretbox import SecretBox
+from adapters.store.admission import AdmissionStore
+from adapters.store.database import Database
+from adapters.store.dispatch import DispatchStore
+from adapters.store.expansion import ExpansionStore
+from adapters.store.ingestion import IngestionStore
+from adapters.store.settlement import SettlementStore
+from adapters.webhooks import AiohttpWebhookSender
+from settings import Settings
+from temporal import queues, schedules
+from temporal.client import connect
+from temporal.orders import MirrorOrders
+from workflows import ALL
+
+_log = logging.getLogger("vanta.worker")
+ROLES = ("orchestration", "dispatch", "relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What a process's workers share."""
+
+    settings: Settings
+    temporal: Client
+    database: Database
+    stack: AsyncExitStack
+
+
+async def run(settings: Settings, roles: Sequence[str]) -> None:
+    """Serve the roles until SIGTERM or SIGINT, then finish what is running. Raises ValueError for an unknown role."""
+    unknown = set(roles) - set(ROLES)
+    if unknown or not roles:
+        raise ValueError(f"roles are {', '.join(ROLES)}; not {', '.join(sorted(unknown)) or 'none'}")
+    stop = _stop_on_signals()
+    async with _clients(settings) as clients, AsyncExitStack() as running:
+        for role in roles:
+            for service in await _SERVICES[role](clients):
+                await running.enter_async_context(service)
+        _say_ready(roles)
+        await stop.wait()
+        _log.info("draining")
+
+
+async def orchestration(clients: Clients) -> list[Any]:
+    """Workflows and the database steps around them."""
+    settings, database = clients.settings, clients.database
+    mirroring = MirrorActivities(
+        AdmissionStore(
+            database,
+            page_size=settings.dispatch.page_size,
+            max_notional_usd=settings.guards.max_notional_usd,
+            max_qty=settings.guards.max_qty,
+        ),
+        ExpansionStore(database),
+        DispatchStore(database),
+        SettlementStore(database),
+        _objects(settings),
+        wave=settings.dispatch.wave,
+        children_starting=settings.dispatch.children_starting,
+    )
+    steps: list[Callable[..., Any]] = [
+        mirroring.admit, mirroring.expand, mirroring.list_orders, mirroring.settle, mirroring.cancel, mirroring.archive,
+    ]  # fmt: skip
+    path = settings.ingest.queue_path
+    if path is not None:
+        starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
+        queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
+        steps.append(IngestActivities(queue, IngestionStore(database), starter).ingest)
+    await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
+    return [_worker(clients, queues.ORCHESTRATION, steps, workflows=ALL)]
+
+
+async def dispatch(clients: Clients) -> list[Any]:
+    """Everything that leaves for followers: waves and attempts, a queue for webhooks and one for each venue."""
+    settings, store = clients.settings, DispatchStore(clients.database)
+    hooks = settings.webhooks
+    sender = await clients.stack.enter_async_context(
+        AiohttpWebhookSender(
+            timeout_ms=hooks.timeout_ms,
+            max_response_bytes=hooks.max_response_bytes,
+            allowed_networks=hooks.allowed_networks,
+            max_connections=hooks.max_connections,
+            max_connections_per_host=hooks.max_connections_per_host,
+        )
+    )
+    brokers = build_brokers(alpaca=settings.alpaca)
+    clients.stack.push_async_callback(close_brokers, brokers)
+    sending = Sending(sender, brokers, SecretBox(settings.secrets.master_keys.get_secret_value()))
+    wave = WaveActivities(
+        store, sending, concurrency=settings.dispatch.wave_concurrency, batch=settings.dispatch.wave_batch
+    )
+    delivery = DeliveryActivities(store, sending)
+    steps: list[Callable[..., Any]] = [
+        wave.dispatch_wave, delivery.deliver, delivery.confirm, delivery.cancel_at_venue, delivery.bury,
+    ]  # fmt: skip
+    return [_worker(clients, queues.for_route(route), steps) for route in (queues.WEBHOOK_ROUTE, *brokers)]
+
+
+async def relay(clients: Clients) -> list[Any]:
+    """The outbox's way to the event bus."""
+    settings = clients.settings
+    if settings.postgres.relay_dsn is None:
+        raise ValueError("the relay needs VANTA_POSTGRES__RELAY_DSN")
+    service = Relay(
+        settings.postgres.relay_dsn.get_secret_value(),
+        settings.nats.url.get_secret_value(),
+        batch=settings.relay.batch,
+        idle_ms=settings.relay.idle_ms,
+        timeout_s=settings.nats.timeout_s,
+    )
+    return [_task(service.run())]
+
+
+_SERVICES = {"orchestration": orchestration, "dispatch": dispatch, "relay": relay}
+
+
+def _worker(
+    clients: Clients, queue: str, steps: Sequence[Callable[..., Any]], workflows: Sequence[type] = ()
+) -> Worker:
+    temporal = clients.settings.temporal
+    return Worker(
+        clients.temporal,
+        task_queue=queue,
+        activities=steps,
+        workflows=workflows,
+        max_cached_workflows=temporal.max_cached_workflows if workflows else 0,
+        max_concurrent_workflow_tasks=temporal.max_workflow_tasks if workflows else None,
+        max_concurrent_activities=temporal.max_activities,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        graceful_shutdown_timeout=timedelta(seconds=temporal.graceful_shutdown_s),
+    )
+
+
+@asynccontextmanager
+async def _clients(settings: Settings) -> AsyncIterator[Clients]:
+    postgres = settings.postgres
+    async with AsyncExitStack() as stack:
+        database = Database(
+            postgres.dsn.get_secret_value(),
+            pool_size=postgres.pool_size,
+            pool_timeout_s=postgres.pool_timeout_s,
+            statement_timeout_ms=postgres.statement_timeout_ms,
+        )
+        stack.push_async_callback(database.close)
+        yield Clients(settings, await connect(settings.temporal), database, stack)
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    s3 = settings.s3
+    return ObjectStore(
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key=s3.access_key.get_secret_value(),
+        secret_key=s3.secret_key.get_secret_value(),
+        audit_bucket=s3.audit_bucket,
+        timeout_s=s3.timeout_s,
+    )
+
+
+@asynccontextmanager
+async def _task(work: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _say_ready(roles: Sequence[str]) -> None:
+    """The stack waits for this file; elsewhere the log line is enough."""
+    _log.info("ready: %s", ", ".join(roles))
+    path = os.environ.get("VANTA_READY_FILE")
+    if path:
+        Path(path).touch()

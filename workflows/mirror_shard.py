@@ -1,0 +1,143 @@
+"""One page of a manager order's followers: expand it, send its first wave, give every order its owner."""
+
+import asyncio
+from dataclasses import dataclass
+
+from temporalio import workflow
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ActivityError, ChildWorkflowError, WorkflowAlreadyStartedError
+from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
+
+from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.mirroring import MirrorActivities, ShardKey
+    from activities.wave import WaveActivities, WaveInput, WaveResult
+    from domain.mirroring import OrderRef
+    from domain.sizing import plain
+    from temporal import ids, policies, queues
+    from temporal import search_attributes as sa
+
+# Waves go before the children of orders that were sent earlier: the last follower's price is the product.
+_WAVE = Priority(priority_key=1)
+_CHILD = Priority(priority_key=4)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInput:
+    """`children_starting` bounds how many children are being started at once; a page bounds how many there are."""
+
+    tenant_id: str
+    mo_id: str
+    vault_id: str
+    symbol: str
+    tif: str
+    shard: int
+    wave: bool
+    children_starting: int
+
+
+@workflow.defn
+class MirrorShardWorkflow:
+    @workflow.init
+    def __init__(self, page: ShardInput) -> None:
+        self._page = page
+        self._key = ShardKey(page.tenant_id, page.mo_id, page.shard)
+        self._children: list[ChildWorkflowHandle[FollowerOrderWorkflow, str]] = []
+        self._cancelled = False
+
+    @workflow.run
+    async def run(self, page: ShardInput) -> None:
+        routes = await self._expand()
+        if page.wave:
+            await self._send_waves(routes)
+        orders = await self._list_orders()
+        await self._hand_over(orders)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    @workflow.signal
+    async def cancel(self) -> None:
+        """Tell every order's owner; those that start later learn it from the guards."""
+        self._cancelled = True
+        for child in self._children:
+            if not child.done():
+                await child.signal(FollowerOrderWorkflow.cancel)
+
+    async def _expand(self) -> dict[str, int]:
+        return await workflow.execute_activity_method(
+            MirrorActivities.expand,
+            self._key,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="size the page from the snapshot",
+            priority=_WAVE,
+        )
+
+    async def _send_waves(self, routes: dict[str, int]) -> None:
+        waves = {route: self._start_wave(route, count) for route, count in sorted(routes.items())}
+        sent = 0
+        for route, wave in waves.items():
+            try:
+                sent += (await wave).sent
+            except ActivityError:
+                # Its worker died or was stopped. What it had claimed is `sent` in the database; the owners find out.
+                workflow.logger.warning("the %s wave did not finish; its orders go on one by one", route)
+        workflow.set_current_details(f"first wave: {sent} of {sum(routes.values())} attempted")
+
+    def _start_wave(self, route: str, count: int) -> ActivityHandle[WaveResult]:
+        return workflow.start_activity_method(
+            WaveActivities.dispatch_wave,
+            WaveInput(self._key, route),
+            task_queue=queues.for_route(route),
+            start_to_close_timeout=policies.WAVE_TIMEOUT,
+            schedule_to_start_timeout=policies.WAVE_PICKUP,
+            heartbeat_timeout=policies.WAVE_HEARTBEAT,
+            retry_policy=policies.ONCE,
+            summary=f"first attempt of {count} orders by {route}",
+            priority=_WAVE,
+        )
+
+    async def _list_orders(self) -> list[OrderRef]:
+        return await workflow.execute_activity_method(
+            MirrorActivities.list_orders,
+            self._key,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="where each order stands",
+        )
+
+    async def _hand_over(self, orders: list[OrderRef]) -> None:
+        starting = asyncio.Semaphore(self._page.children_starting)
+
+        async def own(order: OrderRef) -> None:
+            try:
+                async with starting:
+                    child = await self._start_child(order)
+                self._children.append(child)
+                if self._cancelled:
+                    await child.signal(FollowerOrderWorkflow.cancel)
+                await child
+            except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
+                # One follower's trouble (an operator ended its workflow, say) is not the others'.
+                workflow.logger.warning("the owner of %s did not finish: %s", order.fo_id, error)
+
+        await asyncio.gather(*(own(order) for order in orders))
+
+    async def _start_child(self, order: OrderRef) -> ChildWorkflowHandle[FollowerOrderWorkflow, str]:
+        page = self._page
+        return await workflow.start_child_workflow(
+            FollowerOrderWorkflow.run,
+            FollowerOrderInput(page.tenant_id, order, page.tif),
+            id=ids.follower_order(page.mo_id, order.follower_id),
+            static_summary=f"{order.side} {plain(order.qty)} {page.symbol} for {order.follower_id} by {order.route}",
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(sa.TENANT, page.tenant_id),
+                    SearchAttributePair(sa.VAULT, page.vault_id),
+                    SearchAttributePair(sa.FOLLOWER, order.follower_id),
+                    SearchAttributePair(sa.SYMBOL, page.symbol),
+                    SearchAttributePair(sa.STATE, order.state),
+                ]
+            ),
+            priority=_CHILD,
+        )
