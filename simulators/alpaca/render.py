@@ -1,0 +1,141 @@
+"""The vendor's JSON: numbers are decimal strings, absent values are nulls, times are RFC 3339."""
+
+import uuid
+from decimal import Decimal
+
+from simulators.alpaca.ledger import Account, Position
+from simulators.alpaca.orders import Order
+from simulators.alpaca.requests import Asset
+
+_CENT = Decimal("0.01")
+
+
+def decimal_text(value: Decimal) -> str:
+    """Plain notation without trailing zeros: `10`, `0.5`, `185.25`."""
+    text = f"{value:f}"
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def asset_id(symbol: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{symbol}.alpaca.simulated"))
+
+
+def order_json(order: Order) -> dict[str, object]:
+    request = order.request
+    average = (order.cost / order.filled_qty).quantize(Decimal("0.000001")) if order.filled_qty else None
+    ended = {f"{s}_at": order.ended_at if order.status == s else None for s in ("filled", "expired", "canceled")}
+    return {
+        "id": order.id,
+        "client_order_id": request.client_order_id,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at or order.created_at,
+        "submitted_at": order.created_at,
+        **ended,
+        "failed_at": order.ended_at if order.status == "rejected" else None,
+        "replaced_at": None,
+        "replaced_by": None,
+        "replaces": None,
+        "asset_id": asset_id(request.symbol),
+        "symbol": request.symbol,
+        "asset_class": "us_equity",
+        "notional": None,
+        "qty": decimal_text(request.qty),
+        "filled_qty": decimal_text(order.filled_qty),
+        "filled_avg_price": None if average is None else decimal_text(average),
+        "order_class": request.order_class,
+        "order_type": request.type,
+        "type": request.type,
+        "side": request.side,
+        "time_in_force": request.time_in_force,
+        "limit_price": None if request.limit_price is None else decimal_text(request.limit_price),
+        "stop_price": None,
+        "status": order.status,
+        "extended_hours": request.extended_hours,
+        "legs": None,
+        "trail_percent": None,
+        "trail_price": None,
+        "hwm": None,
+        "subtag": None,
+        "source": None,
+    }
+
+
+def position_json(account: Account, symbol: str, position: Position, price: Decimal) -> dict[str, object]:
+    value = position.qty * price
+    basis = position.qty * position.avg_entry_price
+    gain = value - basis
+    gain_share = (gain / abs(basis)).quantize(Decimal("0.00000001")) if basis else Decimal(0)
+    available = position.qty - account.held(symbol) if position.qty > 0 else position.qty
+    return {
+        "asset_id": asset_id(symbol),
+        "symbol": symbol,
+        "exchange": "NASDAQ",
+        "asset_class": "us_equity",
+        "asset_marginable": True,
+        "qty": decimal_text(position.qty),
+        "qty_available": decimal_text(available),
+        "avg_entry_price": decimal_text(position.avg_entry_price.quantize(Decimal("0.000001"))),
+        "side": "long" if position.qty > 0 else "short",
+        "market_value": decimal_text(value),
+        "cost_basis": decimal_text(basis.quantize(Decimal("0.000001"))),
+        "unrealized_pl": decimal_text(gain.quantize(Decimal("0.000001"))),
+        "unrealized_plpc": decimal_text(gain_share),
+        "unrealized_intraday_pl": "0",
+        "unrealized_intraday_plpc": "0",
+        "current_price": decimal_text(price),
+        "lastday_price": decimal_text(price),
+        "change_today": "0",
+    }
+
+
+def account_json(account: Account, prices: dict[str, Decimal]) -> dict[str, object]:
+    longs = sum((p.qty * prices[s] for s, p in account.positions.items() if p.qty > 0), Decimal(0))
+    shorts = sum((p.qty * prices[s] for s, p in account.positions.items() if p.qty < 0), Decimal(0))
+    equity = decimal_text((account.cash + longs + shorts).quantize(_CENT))
+    power = decimal_text(account.buying_power(prices).quantize(_CENT))
+    return {
+        "id": account.id,
+        "account_number": f"PA{uuid.UUID(account.id).int % 10**9:09d}",
+        "status": "ACTIVE",
+        "crypto_status": "INACTIVE",
+        "currency": "USD",
+        "cash": decimal_text(account.cash.quantize(_CENT)),
+        "buying_power": power,
+        "regt_buying_power": power,
+        "daytrading_buying_power": "0",
+        "non_marginable_buying_power": power,
+        "equity": equity,
+        "last_equity": equity,
+        "portfolio_value": equity,
+        "long_market_value": decimal_text(longs),
+        "short_market_value": decimal_text(shorts),
+        "initial_margin": "0",
+        "maintenance_margin": "0",
+        "multiplier": "1",
+        "pattern_day_trader": False,
+        "shorting_enabled": account.shorting_enabled,
+        "trading_blocked": account.trading_blocked,
+        "transfers_blocked": False,
+        "account_blocked": False,
+        "trade_suspended_by_user": False,
+        "daytrade_count": 0,
+    }
+
+
+def asset_json(asset: Asset) -> dict[str, object]:
+    return {
+        "id": asset_id(asset.symbol),
+        "class": "us_equity",
+        "exchange": "NASDAQ",
+        "symbol": asset.symbol,
+        "name": f"{asset.symbol} (simulated)",
+        "status": "active",
+        "tradable": asset.tradable,
+        "marginable": True,
+        "shortable": True,
+        "easy_to_borrow": True,
+        "fractionable": asset.fractionable,
+        "min_order_size": None,
+        "min_trade_increment": None,
+        "price_increment": None,
+    }

@@ -1,0 +1,117 @@
+"""The vendor's `/v2` routes: parse, one call, render."""
+
+from aiohttp import web
+
+from simulators.alpaca.behaviour import NO_FAULT, FaultKind
+from simulators.alpaca.errors import INTERNAL, RefusalError, invalid, not_found
+from simulators.alpaca.exchange import Exchange, Tally
+from simulators.alpaca.faults import FaultPlayer
+from simulators.alpaca.gate import ACCOUNT
+from simulators.alpaca.orders import Order
+from simulators.alpaca.render import account_json, asset_json, order_json, position_json
+from simulators.alpaca.requests import parse_order, read_fields
+
+_DEFAULT_LIMIT, _MAX_LIMIT = 50, 500
+
+
+class VendorRoutes:
+    def __init__(self, exchange: Exchange, faults: FaultPlayer) -> None:
+        self._exchange = exchange
+        self._faults = faults
+        self._closed = False
+
+    def table(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v2/account", self._account),
+            web.post("/v2/orders", self._submit),
+            web.get("/v2/orders", self._orders),
+            web.get("/v2/orders:by_client_order_id", self._order_by_client_id),
+            web.get("/v2/orders/{order_id}", self._order),
+            web.delete("/v2/orders/{order_id}", self._cancel),
+            web.get("/v2/positions", self._positions),
+            web.get("/v2/positions/{symbol}", self._position),
+            web.get("/v2/assets/{symbol}", self._asset),
+        ]
+
+    def stop_booking(self) -> None:
+        """What is still waiting to be booked is refused."""
+        self._closed = True
+
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
+        fields = read_fields(await request.read())
+        client_id = fields.get("client_order_id")
+        known_id = client_id if isinstance(client_id, str) else ""
+        tally = self._exchange.tally(request[ACCOUNT], known_id, fields.get("symbol"))
+        tally.submissions += 1
+        fault = tally.behaviour.fault if tally.submissions <= tally.behaviour.fault.times else NO_FAULT
+        if fault.kind is FaultKind.SLOW:
+            return await self._faults.to_the_end(self._submit_late(request, fields, tally))
+        await self._faults.before_booking(request, fault)
+        answer = self._book(request, fields, tally)
+        await self._faults.after_booking(request, fault)
+        return answer
+
+    async def _submit_late(self, request: web.Request, fields: dict[str, object], tally: Tally) -> web.StreamResponse:
+        await self._faults.before_booking(request, tally.behaviour.fault)
+        return self._book(request, fields, tally)
+
+    def _book(self, request: web.Request, fields: dict[str, object], tally: Tally) -> web.StreamResponse:
+        if self._closed:
+            raise RefusalError(503, INTERNAL, "closing")
+        order = self._exchange.submit(request[ACCOUNT], parse_order(fields, self._exchange.assets), tally)
+        return web.json_response(order_json(order))
+
+    async def _account(self, request: web.Request) -> web.Response:
+        self._exchange.settle(request[ACCOUNT])
+        return web.json_response(account_json(request[ACCOUNT], self._exchange.prices))
+
+    async def _orders(self, request: web.Request) -> web.Response:
+        query = request.query
+        limit = query.get("limit", str(_DEFAULT_LIMIT))
+        if not limit.isdecimal() or not 1 <= int(limit) <= _MAX_LIMIT:
+            raise invalid(f"limit must be between 1 and {_MAX_LIMIT}")
+        orders = [o for o in self._exchange.orders_of(request[ACCOUNT]) if _is_wanted(o, request)]
+        if query.get("direction", "desc") == "desc":
+            orders.reverse()
+        return web.json_response([order_json(o) for o in orders[: int(limit)]])
+
+    async def _order_by_client_id(self, request: web.Request) -> web.Response:
+        client_id = request.query.get("client_order_id", "")
+        return web.json_response(order_json(self._exchange.find_by_client_id(request[ACCOUNT], client_id)))
+
+    async def _order(self, request: web.Request) -> web.Response:
+        order = self._exchange.find(request[ACCOUNT], request.match_info["order_id"])
+        return web.json_response(order_json(order))
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        self._exchange.cancel(request[ACCOUNT], request.match_info["order_id"])
+        return web.Response(status=204)
+
+    async def _positions(self, request: web.Request) -> web.Response:
+        account, prices = request[ACCOUNT], self._exchange.prices
+        self._exchange.settle(account)
+        return web.json_response([position_json(account, s, p, prices[s]) for s, p in account.positions.items()])
+
+    async def _position(self, request: web.Request) -> web.Response:
+        account, symbol = request[ACCOUNT], request.match_info["symbol"]
+        self._exchange.settle(account)
+        if symbol not in account.positions:
+            raise not_found("position does not exist")
+        price = self._exchange.assets[symbol].price
+        return web.json_response(position_json(account, symbol, account.positions[symbol], price))
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        symbol = request.match_info["symbol"]
+        if symbol not in self._exchange.assets:
+            raise not_found(f"asset not found for {symbol}")
+        return web.json_response(asset_json(self._exchange.assets[symbol]))
+
+
+def _is_wanted(order: Order, request: web.Request) -> bool:
+    status = request.query.get("status", "open")
+    if status not in {"open", "closed", "all"}:
+        raise invalid("invalid status")
+    symbols = {s for s in request.query.get("symbols", "").split(",") if s}
+    if symbols and order.request.symbol not in symbols:
+        return False
+    return status == "all" or order.is_open == (status == "open")
