@@ -1,0 +1,164 @@
+"""What Alpaca's words mean: order states, HTTP answers, the JSON of an order. No I/O."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from domain.orders import OrderType
+from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind, VenueOrder, VenueStatus
+
+MAX_CLIENT_ORDER_ID = 48
+_MAX_DETAIL = 500
+
+# Every state of the vendor's order. A working order with fills is reported as partially filled (`read_order`).
+# `replaced` ends this order: its replacement has an id that is not ours. `done_for_day` can work again tomorrow.
+ORDER_STATES: dict[str, VenueStatus] = {
+    "new": VenueStatus.WORKING,
+    "accepted": VenueStatus.WORKING,
+    "pending_new": VenueStatus.WORKING,
+    "accepted_for_bidding": VenueStatus.WORKING,
+    "pending_review": VenueStatus.WORKING,
+    "pending_cancel": VenueStatus.WORKING,
+    "pending_replace": VenueStatus.WORKING,
+    "held": VenueStatus.WORKING,
+    "stopped": VenueStatus.WORKING,
+    "suspended": VenueStatus.WORKING,
+    "calculated": VenueStatus.WORKING,
+    "done_for_day": VenueStatus.WORKING,
+    "partially_filled": VenueStatus.PARTIALLY_FILLED,
+    "filled": VenueStatus.FILLED,
+    "canceled": VenueStatus.CANCELLED,
+    "replaced": VenueStatus.CANCELLED,
+    "expired": VenueStatus.EXPIRED,
+    "rejected": VenueStatus.REJECTED,
+}
+_SELF_EXPLAINED = frozenset({"new", "accepted", "partially_filled", "filled", "canceled", "expired"})
+
+
+class Verdict(NamedTuple):
+    kind: OutcomeKind
+    code: str
+
+
+# What an HTTP status, or a status with a vendor code, proves about a submitted order. The vendor declares messages
+# unstable, so no kind depends on one. 40010001 also stands for malformed parameters; taking all of it for a
+# duplicate costs a look-up, taking a duplicate for a refusal would lose a live order.
+VERDICTS: dict[tuple[int, int | None], Verdict] = {
+    (400, None): Verdict(OutcomeKind.FINAL, "invalid_order"),
+    (401, None): Verdict(OutcomeKind.FINAL, "bad_credentials"),
+    (403, None): Verdict(OutcomeKind.FINAL, "forbidden"),
+    (408, None): Verdict(OutcomeKind.AMBIGUOUS, "no_answer"),
+    (409, None): Verdict(OutcomeKind.AMBIGUOUS, "conflict"),
+    (422, None): Verdict(OutcomeKind.FINAL, "invalid_order"),
+    (422, 40010001): Verdict(OutcomeKind.AMBIGUOUS, "duplicate_client_order_id"),
+    (425, None): Verdict(OutcomeKind.RETRYABLE, "too_early"),
+    (429, None): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
+}
+_INSUFFICIENT = Verdict(OutcomeKind.FINAL, "insufficient_funds")
+UNKNOWN_REFUSAL = Verdict(OutcomeKind.FINAL, "refused")
+_VENUE_ERROR = Verdict(OutcomeKind.AMBIGUOUS, "venue_error")  # a 5xx does not prove that nothing was booked
+UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unexpected_answer")
+UNREADABLE = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
+CONNECT_FAILED = Verdict(OutcomeKind.RETRYABLE, "connect_failed")
+NO_ANSWER = Verdict(OutcomeKind.AMBIGUOUS, "no_answer")
+TRY_AGAIN = frozenset({408, 409, 425, 429})
+# Fields that the vendor adds to a 403 for too little buying power or too few shares.
+_FUNDS_FIELDS = frozenset({"buying_power", "existing_qty", "held_for_orders", "cost_basis"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`body` is empty where the venue did not send a JSON object."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after_s: int | None
+
+    @property
+    def code(self) -> int | None:
+        code = self.body.get("code")
+        return code if isinstance(code, int) else None
+
+    @property
+    def _message(self) -> str:
+        message = self.body.get("message")
+        return message if isinstance(message, str) else ""
+
+    @property
+    def is_not_found(self) -> bool:
+        """The venue's own 404; a gateway's bare one proves nothing."""
+        return self.status == 404 and self.code is not None
+
+    def verdict(self) -> Verdict:
+        exact = VERDICTS.get((self.status, self.code)) or VERDICTS.get((self.status, None))
+        if self.status == 403 and (not _FUNDS_FIELDS.isdisjoint(self.body) or "insufficient" in self._message):
+            return _INSUFFICIENT
+        if exact is not None:
+            return exact
+        if self.status >= 500:
+            return _VENUE_ERROR
+        return UNKNOWN_REFUSAL if self.status >= 400 else UNEXPECTED
+
+    def detail(self, credentials: BrokerCredentials) -> str:
+        text = self._message or "no message"
+        if credentials.secret:
+            text = text.replace(credentials.secret, "***")
+        return f"HTTP {self.status}: {text}"[:_MAX_DETAIL]
+
+
+def order_body(order: ChildOrder) -> dict[str, str]:
+    """The JSON body of `POST /v2/orders`, numbers as plain decimal strings. Raises ValueError."""
+    if not 0 < len(order.client_order_id) <= MAX_CLIENT_ORDER_ID:
+        raise ValueError(f"client_order_id must have 1 to {MAX_CLIENT_ORDER_ID} characters")
+    body = {
+        "client_order_id": order.client_order_id,
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "type": order.order_type.value,
+        "time_in_force": order.tif.value,
+        "qty": _plain(order.qty, "qty"),
+    }
+    if order.order_type is OrderType.LIMIT:
+        if order.limit_price is None:
+            raise ValueError("a limit order needs a limit_price")
+        body["limit_price"] = _plain(order.limit_price, "limit_price")
+    return body
+
+
+def _plain(value: Decimal, name: str) -> str:
+    if not value.is_finite() or value <= 0:
+        raise ValueError(f"{name} must be a positive number")
+    return f"{value:f}"
+
+
+def read_order(body: dict[str, Any]) -> VenueOrder | None:
+    """None where the body is not an order that we can trust."""
+    ref, client_order_id, state = (body.get(name) for name in ("id", "client_order_id", "status"))
+    if not (isinstance(ref, str) and ref and isinstance(client_order_id, str) and isinstance(state, str)):
+        return None
+    try:
+        filled = _number(body.get("filled_qty"))
+        average = _number(body["filled_avg_price"]) if filled else None
+    except (InvalidOperation, KeyError):
+        return None
+    status = ORDER_STATES.get(state, VenueStatus.WORKING)
+    if status is VenueStatus.WORKING and filled:
+        status = VenueStatus.PARTIALLY_FILLED
+    reason = "" if state in _SELF_EXPLAINED else f"alpaca order state {state[:100]}"
+    return VenueOrder(ref, client_order_id, status, filled, average, reason)
+
+
+def _number(value: object) -> Decimal:
+    number = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal("NaN")
+    if not number.is_finite() or number < 0:
+        raise InvalidOperation
+    return number
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(raw, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
