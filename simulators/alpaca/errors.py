@@ -1,4 +1,8 @@
-"""The vendor's refusals: HTTP status, numeric code, message, and the extra fields some of them carry."""
+"""The vendor's refusals: HTTP status, numeric code, message, and the extra fields some of them carry.
+
+Only the HTTP statuses and codes 40010001, 40310000, 40410000 and 42210000 are known from the vendor's documents or
+public reports; the other codes follow their pattern.
+"""
 
 MALFORMED_BODY = 40010000
 INVALID_PARAMETER = 40010001  # shared by malformed parameters and by a client order id that is already spent
