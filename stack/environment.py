@@ -48,7 +48,8 @@ def settings_env(ports: Mapping[str, int], credentials: Credentials) -> dict[str
 def process_env(own: Mapping[str, str]) -> dict[str, str]:
     """The environment of our processes: the caller's, overruled by ours, with our modules importable from anywhere."""
     # Safe path: a `cli.py` in the caller's folder must not shadow ours under `python -m cli`.
-    return {**os.environ, **own, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, **own, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def env_file_text(env: Mapping[str, str]) -> str:

@@ -69,11 +69,11 @@ class Layout:
         require_space(self.data)
 
 
-def require_space(folder: Path) -> None:
+def require_space(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
     """Raise StackError unless the disk under `folder` has room for the servers' files."""
     free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise StackError(f"only {free >> 20} MiB free under {folder}; the stack needs {MIN_FREE_BYTES >> 20} MiB")
+    if free < needed:
+        raise StackError(f"only {free >> 20} MiB free under {folder}; the stack needs {needed >> 20} MiB")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -82,8 +82,8 @@ def _make_private(folder: Path, user: OsUser | None) -> None:
     except FileExistsError:
         found = folder.lstat()
         # In a world-writable parent somebody else could have put a folder or a link of theirs under our name.
-        trusted = {os.geteuid(), user.uid if user else os.geteuid()} | {folder.parent.stat().st_uid}
-        if not stat.S_ISDIR(found.st_mode) or (found.st_uid not in trusted and folder.parent == _ELSEWHERE):
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid in {0, user.uid if user else os.geteuid()}
+        if folder.parent == _ELSEWHERE and not ours:
             raise StackError(f"{folder} exists and is not ours; remove it and start again") from None
     else:
         if user:

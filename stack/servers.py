@@ -118,6 +118,7 @@ def s3_spec(layout: Layout, ports: Mapping[str, int], credentials: Credentials) 
         "ip": HOST,
         "ip.bind": HOST,
         "master.telemetry": "false",
+        "master.electionTimeout": "500ms",  # a restarted master of one first waits this long; default 10 s
         "master.volumeSizeLimitMB": 128,
         "volume.max": 200,
         "volume.minFreeSpace": "256MiB",

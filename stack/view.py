@@ -1,5 +1,6 @@
 """What people see of a stack: progress, the table of components, the addresses."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,9 @@ def progress(console: Console) -> Callable[[str, str], None]:
     """A line per event; coloured on a terminal, plain elsewhere."""
 
     def report(component: str, message: str) -> None:
-        console.print(f"[bold]{component:<21}[/] {escape(message)}", soft_wrap=True, highlight=False)
+        # A closed terminal or pipe (for which rich exits) must not keep the supervisor from its work.
+        with contextlib.suppress(OSError, SystemExit):
+            console.print(f"[bold]{component:<21}[/] {escape(message)}", soft_wrap=True, highlight=False)
 
     return report
 

@@ -24,3 +24,9 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def settings(stack: Stack) -> Settings:
     return stack.settings()
+
+
+def owner_dsn(settings: Settings) -> str:
+    """The DSN of the role that owns the tables, for tests that look behind row-level security's back."""
+    assert settings.postgres.owner_dsn is not None
+    return settings.postgres.owner_dsn.get_secret_value()

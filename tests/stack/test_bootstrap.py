@@ -14,6 +14,7 @@ from settings import Settings
 from stack import Stack
 from temporal import search_attributes
 from temporal.client import connect
+from tests.conftest import owner_dsn
 
 
 def s3_client(settings: Settings):
@@ -76,7 +77,7 @@ def test_an_audit_object_cannot_be_deleted_or_shortened_by_its_owner(settings: S
 
 
 def test_the_application_roles_own_nothing_and_obey_row_level_security(settings: Settings):
-    with psycopg.connect(settings.postgres.owner_dsn.get_secret_value()) as connection:
+    with psycopg.connect(owner_dsn(settings)) as connection:
         roles = connection.execute(
             "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles"
             " WHERE rolname LIKE 'vanta\\_%' ORDER BY 1"
@@ -89,6 +90,6 @@ def test_the_application_roles_own_nothing_and_obey_row_level_security(settings:
 
 def test_postgres_refuses_a_wrong_password(settings: Settings):
     right = settings.postgres.dsn.get_secret_value()
-    wrong = right.replace(psycopg.conninfo.conninfo_to_dict(right)["password"], "wrong")
+    wrong = right.replace(str(psycopg.conninfo.conninfo_to_dict(right)["password"]), "wrong")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
