@@ -1,5 +1,6 @@
 """Send one claimed order by its route: open the secret, build what goes out, hand it to the adapter."""
 
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from domain.sizing import plain
 
 if TYPE_CHECKING:
     from adapters.secretbox import SecretBox
+
+_log = logging.getLogger("vanta.sending")
 
 
 def _exact(value: Any) -> Any:
@@ -39,6 +42,9 @@ class Sending:
             return await self.broker(order).submit(self.credentials(order), order.child_order())
         except SecretUnavailable as error:
             return SendOutcome(OutcomeKind.FINAL, error.code, str(error))
+        except Exception as error:  # noqa: BLE001  a fault of ours with one order must not end the others' wave
+            _log.exception("sending %s failed", order.fo_id)
+            return SendOutcome(OutcomeKind.AMBIGUOUS, "internal_error", type(error).__name__)
 
     def broker(self, order: PendingOrder) -> Broker:
         """Raises SecretUnavailable where no adapter serves the route (a worker that lacks the venue's settings)."""

@@ -129,4 +129,19 @@ def _meta(value: Any) -> dict[str, Any]:
     for name in ("conviction", "provenance"):
         if not isinstance(value.get(name, {}), dict):
             raise InvalidInput(f"meta.{name}", "must be an object")
+    return {name: _json_number(item) for name, item in value.items()}
+
+
+def _json_number(value: Any) -> Any:
+    """Decimals back to JSON numbers where that is exact, to text where a double would lose digits.
+
+    Nothing in `meta` is traded on but `reference_price`, which has been parsed as a Decimal already.
+    """
+    if isinstance(value, dict):
+        return {name: _json_number(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json_number(item) for item in value]
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if Decimal(repr(number)) == value else str(value)
     return value

@@ -70,7 +70,7 @@ class MirrorOrders:
             raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
         return verdict
 
-    async def cancel(self, mo_id: str) -> Cancellation | None:
+    async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None:
         """Ask the order's workflow to cancel; None where it has ended.
 
         Raises EngineUnavailable, and WorkflowUpdateFailedError where the order cannot be cancelled any more.
@@ -81,7 +81,7 @@ class MirrorOrders:
             if described.status != WorkflowExecutionStatus.RUNNING:
                 return None
             answer: Cancellation = await handle.execute_update(
-                "cancel", result_type=Cancellation, rpc_timeout=self._timeout
+                "cancel", actor, result_type=Cancellation, rpc_timeout=self._timeout
             )
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise EngineUnavailable("the cancel was handed over, but nobody has acted on it yet", taken=True) from error

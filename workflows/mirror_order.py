@@ -44,7 +44,10 @@ class MirrorOrderWorkflow:
     @workflow.run
     async def run(self, order: MirrorOrderInput) -> MirrorResult:
         admission = await self._admit()
-        if not admission.accepted:
+        if admission.state is not ManagerState.DISPATCHING:
+            # Refused, or an order of long ago whose key came again after its workflow had been forgotten.
+            workflow.upsert_search_attributes([sa.STATE.value_set(admission.state)])
+            self._show(f"**{admission.state}** · {admission.reason or 'ended earlier'}")
             await workflow.wait_condition(workflow.all_handlers_finished)
             return MirrorResult(admission.state)
         await self._mirror(admission)

@@ -57,7 +57,8 @@ class SettlementStore:
             elif state is not ManagerState.CANCELLED:
                 return Cancellation(mo_id, 0, 0)
             await cursor.execute(
-                "SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND state = ANY(%s) ORDER BY fo_id FOR UPDATE",
+                "SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND state = ANY(%s) "
+                "ORDER BY fo_id FOR UPDATE",
                 [mo_id, [s.value for s in _UNSENT]],
             )
             moves = [

@@ -50,3 +50,65 @@ async def test_a_failing_endpoint_recovers_on_its_third_attempt(world: World):
     assert 0.85 < second.at - first.at < 2.5
     assert 4.4 < third.at - second.at < 7.5
     assert all(r.vanta_valid and r.standard_valid for r in delivery.receptions)
+
+
+async def test_a_partial_sell_reduces_every_holding_by_the_managers_fraction(world: World):
+    vault = await world.vault()
+    whole = await world.webhook(vault)
+    third = await world.webhook(vault, scale=Decimal("0.3"))
+    bridged = await world.bridged(vault)
+    await world.settled((await world.submit(vault, "buy", 10)).mo_id)
+    sale = await world.submit(vault, "sell", 4)
+    await world.settled(sale.mo_id)
+    assert [await world.holding(f) for f in (whole, third, bridged, vault)] == [6, 2, 6, 6]
+    leaving = await world.submit(vault, "sell", 6)
+    await world.settled(leaving.mo_id)
+    assert [await world.holding(f) for f in (whole, third, bridged, vault)] == [0, 0, 0, 0]
+
+
+async def test_the_same_key_is_the_same_order_while_it_runs_and_after_it_has_ended(world: World):
+    vault = await world.vault()
+    await world.webhook(vault)
+    first = await world.submit(vault, "buy", 10, key="only-once")
+    again = await world.submit(vault, "buy", 10, key="only-once")
+    assert again == first
+    await world.settled(first.mo_id)
+    assert await world.resubmit_ended(vault, "buy", 10, key="only-once") is None
+    assert await world.holding(vault) == 10
+    assert len(await world.rows("SELECT 1 FROM manager_orders WHERE vault_id = %s", vault)) == 1
+
+
+async def test_a_refused_order_is_recorded_with_its_reason_and_reaches_nobody(world: World):
+    vault = await world.vault(max_order_qty="5")
+    await world.webhook(vault)
+    admission = await world.submit(vault, "buy", 10)
+    assert (admission.accepted, admission.code, admission.field) == (False, "max-qty", "qty")
+    [mo] = await world.rows("SELECT state, reason FROM manager_orders WHERE mo_id = %s", admission.mo_id)
+    assert mo["state"] == "rejected"
+    assert await world.follower_orders(admission.mo_id) == {}
+    assert await world.holding(vault) == 0
+
+
+async def test_a_follower_that_is_killed_while_its_order_waits_for_a_retry_gets_no_further_attempt(world: World):
+    vault = await world.vault()
+    failing = await world.webhook(vault, Behaviour(kind="fail"))
+    admission = await world.submit(vault, "buy", 10)
+    await world.until(admission.mo_id, lambda o: o[failing]["dispatch_attempts"] == 2)
+    await world.rows("UPDATE followers SET kill_switch = true WHERE follower_id = %s RETURNING 1", failing)
+    await world.settled(admission.mo_id)
+    order = (await world.follower_orders(admission.mo_id))[failing]
+    assert (order["state"], order["reason"], order["dispatch_attempts"]) == ("killed", "kill_switch", 2)
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_skipped_next_time(world: World):
+    vault = await world.vault()
+    gone = await world.webhook(vault, Behaviour(kind="fail", status=410))
+    admission = await world.submit(vault, "buy", 10)
+    await world.settled(admission.mo_id)
+    assert (await world.follower_orders(admission.mo_id))[gone]["state"] == "rejected"
+    events = await world.rows("SELECT action FROM audit_events WHERE entity_id = %s ORDER BY event_id", gone)
+    assert [e["action"] for e in events] == ["created", "endpoint_disabled"]
+    second = await world.submit(vault, "buy", 10)
+    await world.settled(second.mo_id)
+    order = (await world.follower_orders(second.mo_id))[gone]
+    assert (order["state"], order["reason"]) == ("skipped", "endpoint_disabled")
