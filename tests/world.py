@@ -161,7 +161,7 @@ class World:
         """Wait for a condition on the order's follower orders."""
         async with asyncio.timeout(timeout_s):
             while not ((orders := await self.follower_orders(mo_id)) and holds(orders)):
-                await asyncio.sleep(0.05)  # noqa: ASYNC110  the database has no event to wait for
+                await asyncio.sleep(0.05)
 
     async def holding(self, holder_id: str, symbol: str = "AAPL") -> Decimal:
         found = await self.rows("SELECT qty FROM positions WHERE holder_id = %s AND symbol = %s", holder_id, symbol)

@@ -61,6 +61,7 @@ class FollowerOrderWorkflow:
         return self._status
 
     async def _own(self) -> None:
+        self._show()
         await self._wait_for_due()
         while self._status.state not in FOLLOWER_ENDS:
             self._show()
@@ -87,7 +88,7 @@ class FollowerOrderWorkflow:
             schedule_to_close_timeout=policies.ATTEMPT_GIVE_UP,
             retry_policy=policies.ATTEMPT_RETRY,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"deliver by {self._order.route}: attempts after {self._status.attempts}",
+            summary=f"by {self._order.route}: attempts {min(self._status.attempts + 1, MAX_ATTEMPTS)} to {MAX_ATTEMPTS}",
         )
         await self._follow(handle, "unresolved")
 

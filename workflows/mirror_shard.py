@@ -93,7 +93,7 @@ class MirrorShardWorkflow:
             schedule_to_start_timeout=policies.WAVE_PICKUP,
             heartbeat_timeout=policies.WAVE_HEARTBEAT,
             retry_policy=policies.ONCE,
-            summary=f"first attempt of {count} orders by {route}",
+            summary=f"first attempts by {route}: {count}",
             priority=_WAVE,
         )
 
