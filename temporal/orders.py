@@ -17,7 +17,7 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput
 from domain.sizing import plain
@@ -25,6 +25,16 @@ from temporal import ids, queues
 from temporal import search_attributes as sa
 
 MIRROR_WORKFLOW = "MirrorOrderWorkflow"
+_KNOCK = timedelta(seconds=2)
+_MAYBE_DONE = frozenset(
+    {
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.UNKNOWN,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.UNAVAILABLE,
+    }
+)
 
 
 class EngineUnavailable(Exception):
@@ -47,6 +57,7 @@ class MirrorOrders:
 
         None: the order's workflow has ended long ago; the database has the answer. Raises EngineUnavailable.
         """
+        await self._knock()
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             MIRROR_WORKFLOW,
             order,
@@ -67,7 +78,7 @@ class MirrorOrders:
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise EngineUnavailable("the order was handed over, but nobody has admitted it yet", taken=True) from error
         except RPCError as error:
-            raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
+            raise EngineUnavailable("the workflow engine broke off", taken=error.status in _MAYBE_DONE) from error
         return verdict
 
     async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None:
@@ -75,6 +86,7 @@ class MirrorOrders:
 
         Raises EngineUnavailable, and WorkflowUpdateFailedError where the order cannot be cancelled any more.
         """
+        await self._knock()
         handle = self._client.get_workflow_handle(ids.mirror(mo_id))
         try:
             described = await handle.describe(rpc_timeout=self._timeout)
@@ -88,6 +100,16 @@ class MirrorOrders:
         except RPCError as error:
             raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
         return answer
+
+    async def _knock(self) -> None:
+        """Raises EngineUnavailable at once when nobody is there; the SDK would first retry for many seconds.
+
+        Only then is it certain that nothing was taken: a call that breaks off later may have arrived.
+        """
+        try:
+            await self._client.service_client.check_health(timeout=_KNOCK)
+        except (RPCError, RuntimeError) as error:  # RuntimeError: a lazy client's first connection failed
+            raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
 
 
 def _summary(order: MirrorOrderInput) -> str:

@@ -1,0 +1,121 @@
+"""What happened to orders, for those who ask: lists newest first, and single orders with all that belongs to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import func, tuple_
+from sqlalchemy.orm import defer
+from sqlmodel import SQLModel, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from adapters.store.database import Database
+from adapters.store.entities import require
+from models import Attempt, AuditEvent, DeadLetter, Fill, FollowerOrder, ManagerOrder
+
+_T = TypeVar("_T", bound=SQLModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which part of a list: at most `limit` rows, not older than `since`, beyond the row with the key `after`.
+
+    `after` is (created_at, id) for orders; for audit events and dead letters the time is not looked at.
+    """
+
+    limit: int
+    since: datetime | None = None
+    after: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerOrderView:
+    """`counts` are the follower orders by state."""
+
+    order: ManagerOrder
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerOrderView:
+    order: FollowerOrder
+    attempts: Sequence[Attempt]
+    fills: Sequence[Fill]
+
+
+class Reads:
+    """Each method sees one tenant's rows only; NotFound is raised for another's as for none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def manager_orders(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[ManagerOrder]:
+        """`filters` are columns and their values; None filters nothing."""
+        wanted = _filtered(select(ManagerOrder), ManagerOrder, filters)
+        page = _newest(wanted, part, col(ManagerOrder.created_at), col(ManagerOrder.mo_id))
+        return await self._all(tenant_id, page)
+
+    async def manager_order(self, tenant_id: str, mo_id: str) -> ManagerOrderView:
+        state, count = col(FollowerOrder.state), func.count()
+        counted = select(state, count).where(FollowerOrder.mo_id == mo_id).group_by(state).order_by(state)
+        async with self._database.session(tenant_id) as session:
+            order = await require(session, ManagerOrder, "manager_order", mo_id)
+            return ManagerOrderView(order, dict((await session.exec(counted)).all()))
+
+    async def find_manager_order(self, tenant_id: str, mo_id: str) -> ManagerOrder | None:
+        async with self._database.session(tenant_id) as session:
+            return await session.get(ManagerOrder, mo_id)
+
+    async def follower_orders(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[FollowerOrder]:
+        """Without `trace` and `audit`, which are large and have no place in a list."""
+        light = (defer(cast("Any", FollowerOrder.trace)), defer(cast("Any", FollowerOrder.audit)))
+        wanted = _filtered(select(FollowerOrder).options(*light), FollowerOrder, filters)
+        page = _newest(wanted, part, col(FollowerOrder.created_at), col(FollowerOrder.fo_id))
+        return await self._all(tenant_id, page)
+
+    async def follower_order(self, tenant_id: str, fo_id: str) -> FollowerOrderView:
+        attempts = select(Attempt).where(Attempt.fo_id == fo_id).order_by(col(Attempt.attempt_no))
+        fills = select(Fill).where(Fill.fo_id == fo_id).order_by(col(Fill.ts), col(Fill.fill_id))
+        async with self._database.session(tenant_id) as session:
+            order = await require(session, FollowerOrder, "follower_order", fo_id)
+            return FollowerOrderView(order, (await session.exec(attempts)).all(), (await session.exec(fills)).all())
+
+    async def dead_letters(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[DeadLetter]:
+        wanted = _filtered(select(DeadLetter), DeadLetter, filters)
+        return await self._all(
+            tenant_id, _newest_by_number(wanted, part, col(DeadLetter.created_at), col(DeadLetter.dead_letter_id))
+        )
+
+    async def audit_events(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[AuditEvent]:
+        wanted = _filtered(select(AuditEvent), AuditEvent, filters)
+        page = _newest_by_number(wanted, part, col(AuditEvent.ts), col(AuditEvent.event_id))
+        return await self._all(tenant_id, page)
+
+    async def _all(self, tenant_id: str, wanted: SelectOfScalar[_T]) -> Sequence[_T]:
+        async with self._database.session(tenant_id) as session:
+            return (await session.exec(wanted)).all()
+
+
+def _filtered(wanted: SelectOfScalar[_T], model: type[_T], filters: dict[str, str | None]) -> SelectOfScalar[_T]:
+    for name, value in filters.items():
+        if value is not None:
+            wanted = wanted.where(getattr(model, name) == value)
+    return wanted
+
+
+def _newest(wanted: SelectOfScalar[_T], part: Slice, created: Any, key: Any) -> SelectOfScalar[_T]:
+    if part.since is not None:
+        wanted = wanted.where(created >= part.since)
+    if part.after is not None:
+        # Orders of one expansion share their created_at, so the id must break the tie.
+        wanted = wanted.where(tuple_(created, key) < part.after)
+    return wanted.order_by(created.desc(), key.desc()).limit(part.limit)
+
+
+def _newest_by_number(wanted: SelectOfScalar[_T], part: Slice, created: Any, number: Any) -> SelectOfScalar[_T]:
+    if part.since is not None:
+        wanted = wanted.where(created >= part.since)
+    if part.after is not None:
+        wanted = wanted.where(number < int(part.after[1]))
+    return wanted.order_by(number.desc()).limit(part.limit)

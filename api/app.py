@@ -1,0 +1,154 @@
+"""The API's composition root: settings → services → routes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from temporalio.client import Client
+
+from adapters import health, tokens
+from adapters.objects import ObjectStore
+from adapters.secretbox import SecretBox
+from adapters.store.database import Database
+from adapters.store.reads import Reads
+from adapters.store.registry import Registry
+from api import errors
+from api.middleware import Edge
+from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
+from api.routes import follower_orders, manager_orders, vaults
+from api.routes import health as health_routes
+from api.schemas.common import ProblemDocument
+from api.schemas.followers import NewFollowerBody
+from api.schemas.orders import NewManagerOrderBody
+from api.schemas.vaults import NewVaultBody
+from api.services import Services
+from settings import S3Settings, Settings
+from temporal.client import connect
+from temporal.orders import MirrorOrders
+
+OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
+_DESCRIPTION = """
+One manager order becomes one durable, explained, audited child order per follower.
+
+Every request that changes something carries an `Idempotency-Key`; repeating it under the same key is always safe.
+Errors are RFC 9457 problem documents with a stable `type`. Quantities and money are decimal strings, times RFC 3339.
+This contract as JSON: `/openapi.json`.
+"""
+# Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
+_BODIES: tuple[type[BaseModel], ...] = (NewVaultBody, NewFollowerBody, NewManagerOrderBody, ProblemDocument)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connects nothing yet: the API starts, and answers what it can, while its dependencies are away."""
+    async with AsyncExitStack() as closing:
+        postgres = settings.postgres
+        database = Database(
+            postgres.dsn.get_secret_value(),
+            pool_size=postgres.pool_size,
+            pool_timeout_s=postgres.pool_timeout_s,
+            statement_timeout_ms=postgres.statement_timeout_ms,
+        )
+        closing.push_async_callback(database.close)
+        temporal = await connect(settings.temporal, lazy=True)
+        yield Services(
+            database=database,
+            registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
+            reads=Reads(database),
+            engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
+            readiness=_readiness(settings, database, temporal),
+            verify=token_verifier(settings),
+            max_body_bytes=settings.api.max_body_bytes,
+        )
+
+
+def token_verifier(settings: Settings) -> Callable[[str], tokens.Claims]:
+    """Raises ValueError where the configured JWK Set is none."""
+    auth = settings.auth
+    jwks = tokens.import_jwks(auth.jwks.get_secret_value())
+
+    def verify(token: str) -> tokens.Claims:
+        return tokens.verify(
+            jwks, token, issuer=auth.issuer, audience=auth.audience, leeway_s=auth.leeway_s, now=datetime.now(UTC)
+        )
+
+    return verify
+
+
+def create_app(settings: Settings, *, open_services: OpenServices = open_services) -> FastAPI:
+    """`open_services` may be replaced by one with other parts, as tests do."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Services]]:
+        async with open_services(settings) as services:
+            yield {"services": services}
+
+    app = FastAPI(
+        title="VANTA Platform",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        # A second address for the same thing; and a redirect would drop an order's body.
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    for routes in (vaults, manager_orders, follower_orders, health_routes):
+        app.include_router(routes.router)
+    if settings.api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
+        )
+    app.add_middleware(Edge)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _, extra = models_json_schema(
+            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+        )
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(extra["$defs"])
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _readiness(settings: Settings, database: Database, temporal: Client) -> Readiness:
+    timeout = PROBE_TIMEOUT_S
+    probes: dict[str, Probe] = {
+        "postgres": database.ping,
+        "temporal": partial(_ping_temporal, temporal, timeout),
+        "redis": partial(health.ping_redis, settings.redis.url.get_secret_value(), timeout_s=timeout),
+        "nats": partial(health.ping_nats, settings.nats.url.get_secret_value(), timeout_s=timeout),
+        "s3": _object_store(settings.s3).ping,
+    }
+    return Readiness(probes, vital=frozenset({"postgres", "temporal"}))
+
+
+async def _ping_temporal(client: Client, timeout_s: float) -> None:
+    if not await client.service_client.check_health(timeout=timedelta(seconds=timeout_s)):
+        raise ConnectionError("temporal reports that it is not serving")
+
+
+def _object_store(s3: S3Settings) -> ObjectStore:
+    return ObjectStore(
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key=s3.access_key.get_secret_value(),
+        secret_key=s3.secret_key.get_secret_value(),
+        audit_bucket=s3.audit_bucket,
+        timeout_s=round(PROBE_TIMEOUT_S),
+    )

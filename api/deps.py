@@ -1,0 +1,98 @@
+"""What routes ask for by type: the services, the caller with the scope that the operation needs, keys and ids."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+
+from api.body import read_json_object
+from api.errors import Problem, unauthenticated
+from api.services import Services
+
+_BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MAX_SUBJECT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, for which tenant. `actor` is what audit events name."""
+
+    subject: str
+    tenant_id: str
+    scopes: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        return f"user:{self.subject}"
+
+
+def _services(request: Request) -> Services:
+    return cast("Services", request.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def _principal(
+    needed: SecurityScopes,
+    services: ServicesDep,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+) -> Principal:
+    """Raises InvalidToken, or Problem 401 without a token and 403 naming the scope that is missing."""
+    if bearer is None:
+        raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
+    claims = services.verify(bearer.credentials)
+    if not claims.subject.isprintable() or len(claims.subject) > _MAX_SUBJECT:
+        raise unauthenticated("the token's subject is no name")
+    missing = [scope for scope in needed.scopes if scope not in claims.scopes]
+    if missing:
+        challenge = f'Bearer realm="vanta", error="insufficient_scope", scope="{missing[0]}"'
+        raise Problem(
+            403,
+            "insufficient-scope",
+            f"This needs the scope {missing[0]}.",
+            headers={"WWW-Authenticate": challenge},
+            scope=missing[0],
+        )
+    return Principal(claims.subject, str(claims.tenant_id), claims.scopes)
+
+
+# The table of scopes: a route takes the caller that its operation needs.
+VaultReader = Annotated[Principal, Security(_principal, scopes=["vault:read"])]
+MirrorManager = Annotated[Principal, Security(_principal, scopes=["mirror:manage"])]
+FollowerManager = Annotated[Principal, Security(_principal, scopes=["follower:manage"])]
+OrderReader = Annotated[Principal, Security(_principal, scopes=["orders:read"])]
+OrderWriter = Annotated[Principal, Security(_principal, scopes=["orders:write"])]
+Auditor = Annotated[Principal, Security(_principal, scopes=["audit:read"])]
+
+
+def _idempotency_key(
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Required. 1 to 255 visible ASCII characters, new for each request, the same for its repeat.",
+        ),
+    ] = None,
+) -> str:
+    if key is None or _KEY.fullmatch(key) is None:
+        detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; repeat a request under the same one."
+        raise Problem(400, "idempotency-key-missing", detail, field="Idempotency-Key")
+    return key
+
+
+async def _raw_body(request: Request, services: ServicesDep) -> dict[str, object]:
+    return await read_json_object(request, services.max_body_bytes)
+
+
+IdempotencyKey = Annotated[str, Depends(_idempotency_key)]
+RawBody = Annotated[dict[str, object], Depends(_raw_body)]
+
+_ID = {"min_length": 1, "max_length": 64, "pattern": r"^[A-Za-z0-9_-]+$"}
+VaultId = Annotated[str, Path(examples=["V_alpha_k3v9q2xd"], **_ID)]
+FollowerId = Annotated[str, Path(examples=["F_bob_7hq2m4zt"], **_ID)]
+ManagerOrderId = Annotated[str, Path(examples=["M-7K5ZC2QW4N6J3XEXAMPLE2AB4C"], **_ID)]
+FollowerOrderId = Annotated[str, Path(examples=["FO-4R2TDKQ6W5M7PEXAMPLE3XYZ2"], **_ID)]

@@ -1,0 +1,172 @@
+"""Every error as an RFC 9457 problem document; the one place that knows which error gives which status.
+
+`type` is `urn:vanta:problem:<code>` and stable. `field` names what to correct, as a dotted path, a query parameter, a
+path parameter or a header.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from adapters.store.failures import UNAVAILABLE
+from domain import errors
+from temporal.orders import EngineUnavailable
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("vanta.api")
+_RETRY_SOON = {"Retry-After": "5"}
+_STATUS: dict[type[errors.VantaError], int] = {
+    errors.InvalidInput: 422,
+    errors.NotFound: 404,
+    errors.OrderRefused: 422,
+    errors.IdempotencyKeyReused: 422,
+    errors.InvalidToken: 401,
+    errors.IllegalTransition: 409,
+    errors.SizingRefused: 422,
+    errors.VenueUnavailable: 503,
+    errors.VenueRefused: 502,
+}
+_TITLES = {
+    "invalid-input": "A field of the request is wrong",
+    "malformed-json": "The body is not JSON",
+    "not-found": "There is no such thing",
+    "order-refused": "The order was refused",
+    "order-ended": "The order has ended",
+    "order-lost": "The order's outcome is not known",
+    "idempotency-key-missing": "The request needs an Idempotency-Key",
+    "idempotency-key-reused": "The Idempotency-Key was used for another request",
+    "unauthenticated": "The request needs a valid access token",
+    "insufficient-scope": "The access token does not allow this",
+    "body-too-large": "The body is too large",
+    "unsupported-media-type": "The body must be application/json",
+    "engine-unavailable": "The workflow engine does not answer",
+    "database-unavailable": "The database does not answer",
+    "internal-error": "Something went wrong on our side",
+}
+
+
+class Problem(Exception):
+    """A problem document on its way to the client; `extra` members stand beside the standard ones."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = {**({} if field is None else {"field": field}), **extra}
+
+    def response(self, request_id: str) -> Response:
+        body = {
+            "type": f"urn:vanta:problem:{self.kind}",
+            "title": _TITLES.get(self.kind, HTTPStatus(self.status).phrase),
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id,
+            **self.extra,
+        }
+        return Response(orjson.dumps(body), self.status, self.headers, MEDIA_TYPE)
+
+
+def from_domain(error: errors.VantaError) -> Problem:
+    """What the domain raised, in the words of the API; what is our own fault is not explained to the client."""
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    match error:
+        case errors.InvalidInput():
+            listed = [{"field": error.field, "reason": error.reason}]
+            return Problem(status, error.code, str(error), field=error.field, errors=listed)
+        case errors.NotFound():
+            return Problem(status, error.code, str(error), field=_ID_FIELDS.get(error.entity, "id"))
+        case errors.OrderRefused():
+            return Problem(status, "order-refused", error.reason, field=error.field, code=error.code)
+        case errors.InvalidToken():
+            return unauthenticated(str(error))
+    if status == 500:
+        _log.error("internal error", exc_info=error)
+        return internal()
+    return Problem(status, error.code, str(error))
+
+
+_ID_FIELDS = {"vault": "vault_id", "follower": "follower_id", "manager_order": "mo_id", "follower_order": "fo_id"}
+
+
+def unauthenticated(detail: str, *, error: str | None = "invalid_token") -> Problem:
+    challenge = 'Bearer realm="vanta"' + (f', error="{error}"' if error else "")
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def internal() -> Problem:
+    return Problem(500, "internal-error", "The request failed on our side; quote request_id when you report it.")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. What none of them knows becomes `internal-error` in api.middleware."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(errors.VantaError, _on_domain)
+    app.add_exception_handler(EngineUnavailable, _on_engine)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, _on_database)
+
+
+def request_id(request: Request) -> str:
+    return str(request.scope.get("vanta.request_id", ""))
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response(request_id(request))
+
+
+async def _on_domain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.VantaError)
+    return from_domain(error).response(request_id(request))
+
+
+async def _on_engine(request: Request, error: Exception) -> Response:
+    return Problem(503, "engine-unavailable", str(error), headers=_RETRY_SOON).response(request_id(request))
+
+
+async def _on_database(request: Request, error: Exception) -> Response:
+    _log.error("database unavailable: %s", type(error).__name__)
+    problem = Problem(503, "database-unavailable", "Try again in a few seconds.", headers=_RETRY_SOON)
+    return problem.response(request_id(request))
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return from_validation(error.errors()).response(request_id(request))
+
+
+def from_validation(faults: Any) -> Problem:
+    """Pydantic's faults without the values at fault, which may be secret or huge."""
+    places = {"body", "query", "path", "header", "cookie"}
+    listed = []
+    for fault in list(faults)[:20]:
+        loc = [str(part)[:64] for part in fault["loc"]]
+        field = ".".join(loc[1:] if loc and loc[0] in places else loc) or "body"
+        listed.append({"field": field, "reason": str(fault["msg"])[:200]})
+    first = listed[0]
+    return Problem(422, "invalid-input", f"{first['field']}: {first['reason']}", field=first["field"], errors=listed)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    headers = dict(error.headers or {})
+    return Problem(error.status_code, code, str(error.detail), headers=headers).response(request_id(request))

@@ -1,0 +1,95 @@
+"""Follower orders, dead letters and audit events, as read by managers, operators and auditors."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from api.deps import Auditor, FollowerOrderId, OrderReader, ServicesDep
+from api.paging import Page, SinceQuery, Text, page
+from api.schemas.audit import AuditEvent, DeadLetter
+from api.schemas.common import problems
+from api.schemas.orders import Attempt, Fill, FollowerOrder, FollowerOrderDetail
+from domain.orders import FollowerState
+
+router = APIRouter(prefix="/v1")
+
+
+class FollowerOrderQuery(SinceQuery):
+    follower_id: Text | None = None
+    mo_id: Text | None = None
+    vault_id: Text | None = None
+    state: FollowerState | None = Field(default=None)
+
+
+class DeadLetterQuery(SinceQuery):
+    follower_id: Text | None = None
+    mo_id: Text | None = None
+
+
+class AuditQuery(SinceQuery):
+    entity: Text | None = None
+    entity_id: Text | None = None
+    mo_id: Text | None = None
+
+
+@router.get("/follower-orders", operation_id="list_follower_orders", tags=["follower orders"], responses=problems())
+async def list_follower_orders(
+    caller: OrderReader, services: ServicesDep, query: Annotated[FollowerOrderQuery, Query()]
+) -> Page[FollowerOrder]:
+    """Follower orders, newest first."""
+    rows = await services.reads.follower_orders(
+        caller.tenant_id,
+        query.part(),
+        follower_id=query.follower_id,
+        mo_id=query.mo_id,
+        vault_id=query.vault_id,
+        state=query.state,
+    )
+    return page(rows, query.limit, FollowerOrder.model_validate, lambda row: (row.created_at.isoformat(), row.fo_id))
+
+
+@router.get(
+    "/follower-orders/{fo_id}",
+    operation_id="get_follower_order",
+    tags=["follower orders"],
+    responses=problems(404),
+)
+async def get_follower_order(caller: OrderReader, services: ServicesDep, fo_id: FollowerOrderId) -> FollowerOrderDetail:
+    """One follower order with its sizing trace, attempts and fills."""
+    found = await services.reads.follower_order(caller.tenant_id, fo_id)
+    shown = FollowerOrderDetail.model_validate(found.order)
+    shown.attempts = [Attempt.model_validate(row) for row in found.attempts]
+    shown.fills = [Fill.model_validate(row) for row in found.fills]
+    return shown
+
+
+@router.get("/dead-letters", operation_id="list_dead_letters", tags=["dead letters"], responses=problems())
+async def list_dead_letters(
+    caller: OrderReader, services: ServicesDep, query: Annotated[DeadLetterQuery, Query()]
+) -> Page[DeadLetter]:
+    """Orders that were given up, newest first, each with its whole context."""
+    rows = await services.reads.dead_letters(
+        caller.tenant_id, query.part(numbered=True), follower_id=query.follower_id, mo_id=query.mo_id
+    )
+    return page(
+        rows,
+        query.limit,
+        DeadLetter.model_validate,
+        lambda row: (row.created_at.isoformat(), str(row.dead_letter_id)),
+    )
+
+
+@router.get("/audit-events", operation_id="list_audit_events", tags=["audit"], responses=problems())
+async def list_audit_events(
+    caller: Auditor, services: ServicesDep, query: Annotated[AuditQuery, Query()]
+) -> Page[AuditEvent]:
+    """Every change of state, newest first."""
+    rows = await services.reads.audit_events(
+        caller.tenant_id,
+        query.part(numbered=True),
+        entity=query.entity,
+        entity_id=query.entity_id,
+        mo_id=query.mo_id,
+    )
+    return page(rows, query.limit, AuditEvent.model_validate, lambda row: (row.ts.isoformat(), str(row.event_id)))

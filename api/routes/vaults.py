@@ -1,0 +1,112 @@
+"""Vaults and their followers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from adapters.store.once import Once
+from api.body import documents, json_body
+from api.deps import FollowerId, FollowerManager, IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
+from api.paging import Page, PageQuery, decode, page
+from api.schemas.common import WRITES, problems
+from api.schemas.followers import GONE_NOTE, SHOWN_NOTE, CreatedFollower, Follower, NewFollowerBody
+from api.schemas.vaults import NewVaultBody, Vault
+from domain.intents import fingerprint
+
+router = APIRouter(prefix="/v1", tags=["vaults"])
+REPLAY = "Idempotent-Replay"
+
+
+@router.get("/vaults", operation_id="list_vaults", responses=problems())
+async def list_vaults(caller: VaultReader, services: ServicesDep, query: Annotated[PageQuery, Query()]) -> Page[Vault]:
+    """The tenant's vaults in the order of their ids."""
+    after = decode(query.cursor, 1)[0] if query.cursor else ""
+    rows = await services.registry.list_vaults(caller.tenant_id, limit=query.limit + 1, after=after)
+    return page(rows, query.limit, Vault.model_validate, lambda row: (row.vault_id,))
+
+
+@router.post(
+    "/vaults",
+    operation_id="create_vault",
+    status_code=201,
+    responses=problems(*WRITES),
+    openapi_extra=documents(NewVaultBody),
+)
+async def create_vault(
+    caller: MirrorManager,
+    services: ServicesDep,
+    key: IdempotencyKey,
+    body: Annotated[NewVaultBody, Depends(json_body(NewVaultBody))],
+    response: Response,
+) -> Vault:
+    """Create a vault."""
+    once = Once("create_vault", key, fingerprint(body.model_dump(mode="json")))
+    made = await services.registry.create_vault(caller.tenant_id, body.to_domain(), actor=caller.actor, once=once)
+    response.headers["Location"] = f"/v1/vaults/{made.row.vault_id}"
+    if made.replayed:
+        response.headers[REPLAY] = "true"
+    return Vault.model_validate(made.row)
+
+
+@router.get("/vaults/{vault_id}", operation_id="get_vault", responses=problems(404))
+async def get_vault(caller: VaultReader, services: ServicesDep, vault_id: VaultId) -> Vault:
+    """One vault."""
+    return Vault.model_validate(await services.registry.get_vault(caller.tenant_id, vault_id))
+
+
+@router.get("/vaults/{vault_id}/followers", operation_id="list_followers", tags=["followers"], responses=problems(404))
+async def list_followers(
+    caller: VaultReader, services: ServicesDep, vault_id: VaultId, query: Annotated[PageQuery, Query()]
+) -> Page[Follower]:
+    """The vault's followers in the order of their ids."""
+    after = decode(query.cursor, 1)[0] if query.cursor else ""
+    rows = await services.registry.list_followers(caller.tenant_id, vault_id, limit=query.limit + 1, after=after)
+    return page(rows, query.limit, Follower.of, lambda row: (row.follower_id,))
+
+
+@router.post(
+    "/vaults/{vault_id}/followers",
+    operation_id="create_follower",
+    tags=["followers"],
+    status_code=201,
+    responses=problems(404, *WRITES),
+    openapi_extra=documents(NewFollowerBody),
+)
+async def create_follower(
+    caller: FollowerManager,
+    services: ServicesDep,
+    vault_id: VaultId,
+    key: IdempotencyKey,
+    body: Annotated[NewFollowerBody, Depends(json_body(NewFollowerBody))],
+    response: Response,
+) -> CreatedFollower:
+    """Bind a follower to the vault.
+
+    A webhook follower's signing secret is in the answer. A repeat under the same Idempotency-Key shows it again for a
+    day, for callers that lost the first answer; after that, nothing shows it.
+    """
+    new = body.to_domain(vault_id)
+    once = Once("create_follower", key, fingerprint(_identity(vault_id, body)))
+    made = await services.registry.create_follower(caller.tenant_id, new, actor=caller.actor, once=once)
+    response.headers["Location"] = f"/v1/followers/{made.row.follower_id}"
+    if made.replayed:
+        response.headers[REPLAY] = "true"
+    shown = CreatedFollower.of(made.row)
+    if shown.webhook is not None:
+        shown.signing_secret = made.signing_secret
+        shown.note = SHOWN_NOTE if made.signing_secret else GONE_NOTE
+    return shown
+
+
+@router.get("/followers/{follower_id}", operation_id="get_follower", tags=["followers"], responses=problems(404))
+async def get_follower(caller: VaultReader, services: ServicesDep, follower_id: FollowerId) -> Follower:
+    """One follower. No secrets: of its accounts only the references."""
+    return Follower.of(await services.registry.get_follower(caller.tenant_id, follower_id))
+
+
+def _identity(vault_id: str, body: NewFollowerBody) -> dict[str, object]:
+    """What makes two requests the same; a broker's secrets are part of it, masked they would all look alike."""
+    accounts = body.bridged_brokers
+    parts = [] if accounts is None else [accounts.equities, accounts.crypto]
+    revealed = [None if a is None else (a.key_id.get_secret_value(), a.secret.get_secret_value()) for a in parts]
+    return {"vault_id": vault_id, "body": body.model_dump(mode="json"), "accounts": revealed}

@@ -1,0 +1,85 @@
+"""Shapes that every answer shares."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from domain.sizing import plain
+
+# An exact decimal string: a JSON number would pass through a float in somebody's parser.
+DecimalStr = Annotated[
+    Decimal,
+    PlainSerializer(plain, return_type=str),
+    WithJsonSchema({"type": "string", "format": "decimal", "examples": ["12.5"]}),
+]
+
+
+class Answer(BaseModel):
+    """Reads the attributes of a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Request(BaseModel):
+    """A misspelt field that is ignored is a request that its author did not mean."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+
+class Fault(BaseModel):
+    field: str
+    reason: str
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. `type` is stable; `field` names what to correct; `request_id` is for our support."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:vanta:problem:invalid-input",
+                    "title": "A field of the request is wrong",
+                    "status": 422,
+                    "detail": "qty: must be a finite number above zero",
+                    "request_id": "b7e0c1f25d1b4f0c9f6a0f6c0d3e9a51",
+                    "field": "qty",
+                    "errors": [{"field": "qty", "reason": "must be a finite number above zero"}],
+                }
+            ]
+        },
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    field: str | None = None
+    errors: list[Fault] | None = None
+    code: str | None = Field(default=None, description="Of `order-refused`: the stable code of the guard.")
+
+
+_MEANS = {
+    400: "Malformed JSON, or no Idempotency-Key",
+    401: "No valid access token",
+    403: "The token lacks the scope, which the document names",
+    404: "No such entity in the caller's tenant",
+    409: "The order's state does not allow it",
+    413: "The body is too large",
+    415: "The body is not application/json",
+    422: "A field is wrong (it is named), the order is refused, or the Idempotency-Key was used for another request",
+    503: "A dependency does not answer and nothing was changed; try again",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of an operation; every operation may answer 401, 403, 422 and 503."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    wanted = sorted({401, 403, 422, 503, *statuses})
+    return {status: {"description": _MEANS[status], "content": content} for status in wanted}
+
+
+WRITES = (400, 413, 415)

@@ -1,0 +1,112 @@
+"""Followers on the wire. Secrets go in and, once, the signing secret out; no answer shows a broker's."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, SecretStr, StrictBool
+
+import models
+from api.schemas.common import Answer, DecimalStr, Request
+from api.schemas.vaults import Money
+from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, NewFollower, public_url
+from domain.sizing import Mode
+
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=4_096)]
+SHOWN_NOTE = "Store it now: it verifies our signatures, and after a day not even a repeat of this request shows it."
+GONE_NOTE = "The signing secret is not shown any more; rotate it if it is lost."
+
+
+class WebhookBody(Request):
+    url: str = Field(min_length=1, max_length=MAX_URL, examples=["https://follower.example/v1/hooks/mirror/dispatch"])
+
+
+class BrokerBody(Request):
+    venue: str = Field(max_length=64, examples=["alpaca"])
+    environment: Literal["paper", "live"] = "paper"
+    key_id: Secret
+    secret: Secret
+
+    def to_domain(self) -> BrokerAccount:
+        return BrokerAccount(
+            self.venue, self.key_id.get_secret_value(), self.secret.get_secret_value(), self.environment
+        )
+
+
+class BridgedBody(Request):
+    equities: BrokerBody | None = None
+    crypto: BrokerBody | None = None
+
+
+class NewFollowerBody(Request):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "label": "Bob",
+                    "mode": "capped",
+                    "scale": "0.25",
+                    "max_pos_usd": "5000",
+                    "webhook": {"url": "https://follower.example/v1/hooks/mirror/dispatch"},
+                }
+            ]
+        }
+    )
+
+    label: str = Field(min_length=1, max_length=MAX_LABEL, description="Becomes part of the id.")
+    mode: Mode = Mode.PROPORTIONAL
+    scale: Annotated[Decimal, Field(gt=0, le=MAX_SCALE, max_digits=28, decimal_places=12)] = Decimal(1)
+    max_pos_usd: Money | None = Field(default=None, description="Cap on the projected position; needed in mode capped.")
+    kill_switch: StrictBool = False
+    fractional: StrictBool = Field(default=False, description="Whether the account takes fractions of a unit.")
+    persona: str | None = Field(default=None, max_length=64)
+    webhook: WebhookBody | None = Field(default=None, description="Either this or bridged_brokers.")
+    bridged_brokers: BridgedBody | None = None
+
+    def to_domain(self, vault_id: str) -> NewFollower:
+        bridged = self.bridged_brokers or BridgedBody()
+        return NewFollower(
+            vault_id=vault_id,
+            label=self.label,
+            mode=self.mode,
+            scale=self.scale,
+            max_pos_usd=self.max_pos_usd,
+            kill_switch=self.kill_switch,
+            fractional=self.fractional,
+            persona=self.persona,
+            webhook_url=None if self.webhook is None else self.webhook.url,
+            equities=None if bridged.equities is None else bridged.equities.to_domain(),
+            crypto=None if bridged.crypto is None else bridged.crypto.to_domain(),
+        )
+
+
+class Webhook(Answer):
+    url: str = Field(description="Without its query, where receivers like to keep tokens.")
+    hmac_key_ref: str
+
+
+class Follower(Answer):
+    follower_id: str = Field(examples=["F_bob_7hq2m4zt"])
+    vault_id: str
+    mode: str
+    scale: DecimalStr
+    max_pos_usd: DecimalStr | None
+    kill_switch: bool
+    fractional: bool
+    persona: str | None
+    webhook: Webhook | None
+    bridged_brokers: dict[str, Any] | None = Field(examples=[{"equities_ref": "cred/F_bob_7hq2m4zt/alpaca"}])
+    endpoint_disabled_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: models.Follower) -> Self:
+        shown = cls.model_validate(row)
+        if shown.webhook is not None:
+            shown.webhook.url = public_url(shown.webhook.url)
+        return shown
+
+
+class CreatedFollower(Follower):
+    signing_secret: str | None = Field(default=None, examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    note: str | None = None

@@ -1,0 +1,35 @@
+"""What the routes work with: opened once per process by the lifespan, injected everywhere else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from adapters.store.database import Database
+from adapters.store.reads import Reads
+from adapters.store.registry import Registry
+from adapters.tokens import Claims
+from api.metrics import Metrics
+from api.readiness import Readiness
+from domain.mirroring import Admission, Cancellation, MirrorOrderInput
+
+
+class OrderEngine(Protocol):
+    """What `temporal.orders.MirrorOrders` offers; tests put a recorder in its place."""
+
+    async def admit(self, order: MirrorOrderInput) -> Admission | None: ...
+
+    async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`verify` turns a bearer token into claims or raises InvalidToken."""
+
+    database: Database
+    registry: Registry
+    reads: Reads
+    engine: OrderEngine
+    readiness: Readiness
+    verify: Callable[[str], Claims]
+    max_body_bytes: int
+    metrics: Metrics = field(default_factory=Metrics)
