@@ -56,5 +56,5 @@ lock: ## re-pin requirements from pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements/base.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
 
-clean: down ## stop the stack and remove its data
-	@rm -rf .vanta
+clean: $(STAMP) ## stop the stack and remove its data, wherever it had to lie
+	@$(BIN)/vanta down --purge

@@ -83,7 +83,9 @@ def _up_detached(data: Path, ports: dict[str, int], *, servers_only: bool, as_js
     if servers_only:
         options.append("--servers-only")
     err = _console(error=as_json)
-    state = start_detached(Layout(data), [*options, "--quiet"], lambda line: err.print(line, markup=False))
+    state = start_detached(
+        Layout(data), [*options, "--quiet"], lambda line: err.print(line, markup=False, soft_wrap=True)
+    )
     _show(state, as_json)
 
 
@@ -216,7 +218,10 @@ def _show(state: "StackState", as_json: bool) -> None:
 def _console(*, error: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=error)
+    console = Console(stderr=error)
+    if not console.is_terminal:
+        console.width = 160  # a pipe has no width; at rich's 80 the addresses would wrap
+    return console
 
 
 def main() -> None:

