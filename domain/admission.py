@@ -125,7 +125,8 @@ def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: dat
         raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
     if vault.nav_usd is None or vault.nav_usd <= 0:
         raise OrderRefused("missing-nav", "the vault has no NAV; opens are refused until it has one", "vault_id")
-    if order_price(intent, market) is None:
+    price = order_price(intent, market)
+    if price is None or price <= 0:
         raise OrderRefused(
             "missing-price",
             "no price is known; give meta.reference_price or a limit_price",
@@ -142,7 +143,7 @@ def _check_collar(intent: Intent, market: MarketFacts) -> None:
         ("meta.reference_price", intent.reference_price),
         ("limit_price", intent.limit_price),
     ):
-        if stated is None or market.price is None:
+        if stated is None or market.price is None or market.price <= 0:
             continue
         off_bps = abs(stated - market.price) / market.price * 10_000
         if off_bps > market.collar_bps:

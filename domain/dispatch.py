@@ -176,7 +176,16 @@ def resolve(order: PendingOrder, outcome: SendOutcome) -> Change:
 def orphaned(order: PendingOrder) -> Change:
     """An order in `sent` that nobody is sending any more: its attempt may or may not have arrived."""
     error = f"attempt {order.attempts}: nobody saw the answer"
-    return Change(order.fo_id, order.state, (_F.UNKNOWN,), last_error=error, detail={"code": "orphaned"})
+    # A webhook cannot be asked, so the last attempt's orphan has nothing to wait for.
+    spent = order.is_webhook and order.attempts >= retry.MAX_ATTEMPTS
+    return Change(
+        order.fo_id,
+        order.state,
+        (_F.UNKNOWN, _F.DEAD_LETTER) if spent else (_F.UNKNOWN,),
+        reason="retries_exhausted" if spent else None,
+        last_error=error,
+        detail={"code": "orphaned"},
+    )
 
 
 def absent(order: PendingOrder) -> Change:

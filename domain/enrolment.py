@@ -90,6 +90,9 @@ class NewFollower:
         """Raises InvalidInput naming the field."""
         _check_label(self.label)
         _check_id("follower_id", self.follower_id)
+        if self.follower_id is not None and not self.follower_id.startswith("F_"):
+            # Below an order's id, workflow ids `s0`, `s1`, … are its pages.
+            raise InvalidInput("follower_id", "must start with F_")
         _check_id("persona", self.persona)
         _check_positive("scale", self.scale)
         if self.scale > MAX_SCALE:

@@ -4,8 +4,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ MAX_DIGITS = 28  # of a quantity or price, both sides of the point together
 MAX_REASONS = 32
 MAX_TEXT = 256
 FIELDS = frozenset({"vault_id", "symbol", "venue", "side", "qty", "type", "limit_price", "tif", "meta"})
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _SYMBOL = re.compile(r"^[A-Z0-9][A-Z0-9./-]{0,19}$")
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -84,10 +85,10 @@ def _decimal(raw: Mapping[str, Any], name: str, *, prefix: str = "") -> Decimal:
     # A float has already lost digits by the time we see it; JSON numbers are parsed as Decimal before they come here.
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise InvalidInput(field, "must be a decimal number, best written as a string")
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput(field, "must be a decimal number, best written as a string") from None
+    # Decimal itself also reads 1_000, blanks around a number and the digits of other scripts.
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is None:
+        raise InvalidInput(field, "must be a decimal number in plain digits such as 12.5")
+    number = Decimal(value)
     if not number.is_finite() or number <= 0:
         raise InvalidInput(field, "must be a finite number above zero")
     exponent = number.as_tuple().exponent
@@ -109,8 +110,9 @@ def _time(meta: Mapping[str, Any], name: str) -> datetime | None:
     if not isinstance(value, str):
         raise InvalidInput(field, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z")
     try:
-        return require_aware(datetime.fromisoformat(value), field)
-    except ValueError:
+        # In UTC, as an offset at either end of the calendar would make a time that no reader of the row can hold.
+        return require_aware(datetime.fromisoformat(value), field).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidInput(field, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z") from None
 
 

@@ -4,11 +4,15 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 MAX_ENTRY = 65_536
 MAX_ID = 200
+MAX_DEPTH = 32
+_MAX_NUMBER = 64
+_INT64 = 2**63
+_NAN = Decimal("NaN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ def parse(text: str) -> list[Entry]:
 
 def _array(text: str) -> Iterator[Entry]:
     try:
-        items = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except ValueError:
+        items = _load(text)
+    except (ValueError, RecursionError):
         # Not an array yet. If it never becomes one, its writer sees that nothing is taken from it.
         return
     for item in items:
@@ -64,8 +68,8 @@ def _line(line: str) -> Entry:
     if len(line) > MAX_ENTRY:
         return _faulty(line[:MAX_ENTRY], f"is longer than {MAX_ENTRY} characters")
     try:
-        item = json.loads(line, parse_float=Decimal, parse_constant=_refuse_constant)
-    except ValueError as error:
+        item = _load(line)
+    except (ValueError, RecursionError) as error:
         return _faulty(line, f"is not JSON: {error}")
     return _entry(item, line)
 
@@ -73,13 +77,16 @@ def _line(line: str) -> Entry:
 def _entry(item: Any, raw: str) -> Entry:
     if not isinstance(item, dict):
         return _faulty(raw, "is not an object")
+    fault = _unfit(item, 0)
+    if fault is not None:
+        return _faulty(raw, fault)
     fields = dict(item)
     own = fields.pop("id", None)
     if own is None:
         canonical = json.dumps(item, sort_keys=True, separators=(",", ":"), default=str)
         return Entry(_hash(canonical), raw, fields)
-    if not isinstance(own, str) or not 0 < len(own) <= MAX_ID:
-        return _faulty(raw, f"id must be a text of 1 to {MAX_ID} characters")
+    if not isinstance(own, str) or not 0 < len(own) <= MAX_ID or not own.isprintable():
+        return _faulty(raw, f"id must be a text of 1 to {MAX_ID} printable characters")
     return Entry(own, raw, fields)
 
 
@@ -91,5 +98,32 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_constant(name: str) -> Decimal:
-    raise ValueError(f"{name} is not a number that can be traded")
+def _load(text: str) -> Any:
+    """Numbers exact; one that nobody can trade on becomes NaN, so that it costs its own entry and no other."""
+    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=lambda _: _NAN)
+
+
+def _number(text: str) -> Decimal:
+    if len(text) > _MAX_NUMBER:
+        return _NAN
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return _NAN
+
+
+def _integer(text: str) -> int | Decimal:
+    number = _number(text)
+    return int(number) if number.is_finite() and abs(number) < _INT64 else number
+
+
+def _unfit(value: Any, depth: int) -> str | None:
+    """What the database could not hold: such an entry would otherwise fail, and be tried again, for ever."""
+    if depth > MAX_DEPTH:
+        return f"is nested more than {MAX_DEPTH} levels deep"
+    if isinstance(value, str) and ("\x00" in value or any("\ud800" <= char <= "\udfff" for char in value)):
+        return "holds a NUL or half of a surrogate pair, which is no text"
+    if isinstance(value, Decimal) and not value.is_finite():
+        return "holds a number that nobody can trade on"
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return next((fault for item in inner if (fault := _unfit(item, depth + 1)) is not None), None)

@@ -125,8 +125,8 @@ def size(order: OrderTerms, follower: FollowerTerms, instrument: Instrument) -> 
     Never raises for a state of the world: what cannot be sized is a skip. Raises ValueError for terms that admission
     must have refused (non-positive quantity or step, a reduction that is larger than the position).
     """
-    _check(order, follower, instrument)
     with localcontext(_CONTEXT):
+        _check(order, follower, instrument)
         trace = _Trace()
         if follower.kill_switch:
             return trace.skip(SkipReason.KILL_SWITCH, "the follower's kill switch is on")
@@ -165,8 +165,8 @@ def _open(order: OrderTerms, follower: FollowerTerms, instrument: Instrument, tr
     if follower.max_pos_usd is None and follower.mode is Mode.CAPPED:
         return trace.skip(SkipReason.MISSING_CAP, "mode capped needs max_pos_usd")
     if follower.max_pos_usd is not None:
-        if order.price is None:
-            return trace.skip(SkipReason.MISSING_PRICE, "a cap in USD needs a price, and none is known")
+        if order.price is None or order.price <= 0:
+            return trace.skip(SkipReason.MISSING_PRICE, "a cap in USD needs a price above zero, and none is known")
         room = _room(order, follower, order.price)
         limit = floor_to(max(room, ZERO), step)
         if limit < qty:

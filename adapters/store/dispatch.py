@@ -170,10 +170,11 @@ class DispatchStore:
         return Claim(tuple(send), len(orders) - len(send))
 
     async def _orphan(self, cursor: Cursor, order: PendingOrder) -> PendingOrder:
-        await changes.apply(cursor, [orphaned(order)], actor=ACTOR)
+        change = orphaned(order)
+        await changes.apply(cursor, [change], actor=ACTOR)
         closing = {"fo_id": order.fo_id, "attempt_no": order.attempts, "outcome": "ambiguous", "code": "orphaned"}
         await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([closing])})
-        return replace(order, state=FollowerState.UNKNOWN)
+        return replace(order, state=change.target)
 
     async def _reread(self, cursor: Cursor, fo_id: str) -> PendingOrder:
         await cursor.execute(_ONE, {"fo_id": fo_id})
