@@ -1,0 +1,62 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.admission import Halt
+from domain.guards import GuardFacts, Stop, check
+from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, ManagerState
+from domain.sizing import Effect
+
+NOW = datetime(2026, 1, 30, 15, tzinfo=UTC)
+OPEN = GuardFacts(
+    kill_switch=False, maintenance=False, halt=None, manager_state=ManagerState.DISPATCHING, effect=Effect.OPEN,
+    expires_at=None, endpoint_disabled=False,
+)  # fmt: skip
+REDUCE = replace(OPEN, effect=Effect.REDUCE)
+F = FollowerState
+STOPS = [
+    (replace(OPEN, kill_switch=True), F.KILLED, "kill_switch"),
+    (replace(REDUCE, kill_switch=True), F.KILLED, "kill_switch"),
+    (replace(OPEN, halt=Halt.HALT_OPENS), F.KILLED, "vault_halt_opens"),
+    (replace(OPEN, halt=Halt.FLATTEN), F.KILLED, "vault_flatten"),
+    (replace(OPEN, halt=Halt.HALT_ALL), F.KILLED, "vault_halt_all"),
+    (replace(REDUCE, halt=Halt.HALT_ALL), F.KILLED, "vault_halt_all"),
+    (replace(REDUCE, maintenance=True), F.KILLED, "vault_maintenance"),
+    (replace(OPEN, manager_state=ManagerState.CANCELLED), F.CANCELLED, "manager_order_cancelled"),
+    (replace(OPEN, expires_at=NOW), F.CANCELLED, "expired"),
+    (replace(REDUCE, endpoint_disabled=True), F.DEAD_LETTER, "endpoint_disabled"),
+]
+
+
+@pytest.mark.parametrize(("facts", "state", "reason"), STOPS)
+def test_a_guard_stops_the_send_and_says_why(facts: GuardFacts, state: FollowerState, reason: str):
+    assert check(facts, NOW) == Stop(state, reason)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        OPEN,
+        REDUCE,
+        replace(OPEN, expires_at=NOW + timedelta(microseconds=1)),
+        replace(REDUCE, expires_at=NOW - timedelta(days=1)),
+        replace(REDUCE, halt=Halt.HALT_OPENS),
+        replace(REDUCE, halt=Halt.FLATTEN),
+    ],
+)
+def test_nothing_else_stops_a_send(facts: GuardFacts):
+    assert check(facts, NOW) is None
+
+
+@pytest.mark.parametrize("source", [F.SIZED, F.RETRY])
+def test_every_stop_is_a_legal_end_for_an_order_that_has_not_been_taken(source: FollowerState):
+    assert {stop.state for facts, _, _ in STOPS if (stop := check(facts, NOW))} <= FOLLOWER_TRANSITIONS[source]
+
+
+def test_the_kill_switch_is_named_before_anything_else():
+    everything = replace(
+        OPEN, kill_switch=True, maintenance=True, halt=Halt.HALT_ALL, manager_state=ManagerState.CANCELLED,
+        expires_at=NOW, endpoint_disabled=True,
+    )  # fmt: skip
+    assert check(everything, NOW) == Stop(F.KILLED, "kill_switch")
