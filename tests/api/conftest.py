@@ -1,0 +1,230 @@
+"""The API on a real Postgres, with a recorder in place of the workflow engine."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.secretbox import SecretBox
+from adapters.store.database import Database
+from adapters.store.reads import Reads
+from adapters.store.registry import Registry
+from api.app import create_app, token_verifier
+from api.readiness import Readiness
+from api.services import Services
+from domain.mirroring import Admission, Cancellation, MirrorOrderInput
+from domain.orders import ManagerState
+from models import Instrument
+from settings import Settings
+from stack.dev_token import dev_token
+
+SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
+COUNTED = (
+    "vaults", "followers", "manager_orders", "follower_orders", "audit_events", "idempotency_keys", "webhook_keys",
+    "credentials", "snapshots",
+)  # fmt: skip
+
+
+@dataclass
+class FakeEngine:
+    """Answers as told and remembers what it was asked."""
+
+    admitted: list[MirrorOrderInput] = field(default_factory=list)
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    verdict: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+    ended: bool = False
+
+    async def admit(self, order: MirrorOrderInput) -> Admission | None:
+        self.admitted.append(order)
+        if self.error is not None:
+            raise self.error
+        if self.ended:
+            return None
+        given: dict[str, Any] = {"accepted": True, "state": ManagerState.DISPATCHING, "followers": 2}
+        return Admission(**{**given, "mo_id": order.mo_id, "fingerprint": order.fingerprint, **self.verdict})
+
+    async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None:
+        self.cancelled.append((mo_id, actor))
+        if self.error is not None:
+            raise self.error
+        return None if self.ended else Cancellation(mo_id, cancelled=3, in_flight=1)
+
+
+@dataclass
+class Caller:
+    """A user of one tenant, with a client that carries the token."""
+
+    tenant_id: str
+    http: httpx.AsyncClient
+    database: Database
+    settings: Settings
+
+    async def post(self, path: str, body: Any, *, key: str | None = None) -> httpx.Response:
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex, "Content-Type": "application/json"}
+        return await self.http.post(path, content=json.dumps(body), headers=headers)
+
+    async def get(self, path: str, **query: Any) -> httpx.Response:
+        return await self.http.get(path, params=query)
+
+    async def vault(self) -> str:
+        made = await self.post("/v1/vaults", {"label": "Alpha", "nav_usd": "1000000"})
+        assert made.status_code == 201, made.text
+        return str(made.json()["vault_id"])
+
+    async def counts(self) -> dict[str, int]:
+        """Rows of the tenant, by table."""
+        parts = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in COUNTED)
+        async with self.database.cursor(self.tenant_id) as cursor:
+            await cursor.execute(f"SELECT {parts}")
+            row = await cursor.fetchone()
+        assert row is not None
+        return row
+
+    def token(self, scopes: Iterable[str], **more: Any) -> str:
+        tenant_id = uuid.UUID(self.tenant_id)
+        return dev_token(self.settings, tenant_id=tenant_id, role="owner", scopes=" ".join(scopes), **more)
+
+    def only(self, *scopes: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(scopes)}"}
+
+
+class WithState:
+    """Gives requests the lifespan's state, which httpx's transport does not."""
+
+    def __init__(self, app: ASGIApp, state: dict[str, Any]) -> None:
+        self._app, self._state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "state": dict(self._state)}, receive, send)
+
+
+@asynccontextmanager
+async def serve(settings: Settings, **parts: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application that `create_app(settings, **parts)` makes."""
+    app = create_app(settings, **parts)
+    async with app.router.lifespan_context(app) as state:
+        assert state is not None
+        transport = httpx.ASGITransport(WithState(app, dict(state)), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            yield client
+
+
+@pytest.fixture(scope="session")
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    opened = Database(
+        settings.postgres.dsn.get_secret_value(), pool_size=5, pool_timeout_s=10, statement_timeout_ms=10_000
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+async def registry(database: Database, settings: Settings) -> Registry:
+    made = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
+    await made.upsert_instrument(
+        Instrument(
+            symbol="AAPL", venue="XNAS", rail="fiat", qty_step=Decimal(1), fine_step=Decimal("0.000001"),
+            min_qty=Decimal(0), min_notional=Decimal(0), tradable=True,
+        )
+    )  # fmt: skip
+    return made
+
+
+@pytest.fixture(scope="session")
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_engine(engine: FakeEngine) -> None:
+    vars(engine).update(vars(FakeEngine()))
+
+
+@pytest.fixture(scope="session")
+async def client(
+    settings: Settings, database: Database, registry: Registry, engine: FakeEngine
+) -> AsyncIterator[httpx.AsyncClient]:
+    @asynccontextmanager
+    async def opened(_settings: Settings) -> AsyncIterator[Services]:
+        yield Services(
+            database=database,
+            registry=registry,
+            reads=Reads(database),
+            engine=engine,
+            readiness=Readiness({}, frozenset()),
+            verify=token_verifier(settings),
+            max_body_bytes=settings.api.max_body_bytes,
+        )
+
+    async with serve(settings, open_services=opened) as http:
+        yield http
+
+
+@pytest.fixture(scope="session")
+def owner_execute(settings: Settings) -> Callable[..., Awaitable[None]]:
+    """Run a statement as the owner of the tables, to make time pass."""
+    assert settings.postgres.owner_dsn is not None
+    dsn = settings.postgres.owner_dsn.get_secret_value()
+
+    async def execute(statement: str, *values: Any) -> None:
+        async with await psycopg.AsyncConnection.connect(dsn) as connection:
+            await connection.execute(statement, values)
+
+    return execute
+
+
+async def _caller(
+    client: httpx.AsyncClient, database: Database, registry: Registry, settings: Settings
+) -> AsyncIterator[Caller]:
+    tenant_id = str(uuid.uuid4())
+    await registry.ensure_tenant(tenant_id, "Test tenant", actor="user:test")
+    http = httpx.AsyncClient(transport=client._transport, base_url=client.base_url)
+    made = Caller(tenant_id, http, database, settings)
+    http.headers["Authorization"] = f"Bearer {made.token(SCOPES)}"
+    yield made
+
+
+@pytest.fixture
+async def caller(
+    client: httpx.AsyncClient, database: Database, registry: Registry, settings: Settings
+) -> AsyncIterator[Caller]:
+    async for made in _caller(client, database, registry, settings):
+        yield made
+
+
+@pytest.fixture
+async def stranger(
+    client: httpx.AsyncClient, database: Database, registry: Registry, settings: Settings
+) -> AsyncIterator[Caller]:
+    """A user of another tenant, with every scope."""
+    async for made in _caller(client, database, registry, settings):
+        yield made
+
+
+def problem(response: httpx.Response, status: int, kind: str, field: str | None = None) -> dict[str, Any]:
+    """The document, once it is shown to be a whole one of that kind."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert body["type"] == f"urn:vanta:problem:{kind}"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body.get("field") == field
+    assert "Traceback" not in response.text
+    return body
+
+
+def utc(second: int = 0) -> datetime:
+    return datetime(2026, 1, 31, 12, 0, second, tzinfo=UTC)
