@@ -20,7 +20,10 @@ class SecretBox:
     """
 
     def __init__(self, master_keys: str) -> None:
-        self._ciphers = dict(_parse(entry) for entry in master_keys.split(","))
+        entries = [_parse(entry) for entry in master_keys.split(",")]
+        self._ciphers = dict(entries)
+        if len(self._ciphers) != len(entries):
+            raise ValueError("every master key needs an id of its own")
         self._newest = next(iter(self._ciphers))
 
     def seal(self, plaintext: bytes, *, aad: str) -> tuple[str, bytes]:

@@ -113,6 +113,9 @@ class NewFollower:
         for name, account in (("equities", self.equities), ("crypto", self.crypto)):
             if account is not None:
                 account.check(f"bridged_brokers.{name}")
+        # A follower has one credential per venue; the second would silently take the first one's place.
+        if self.equities and self.crypto and self.equities.venue == self.crypto.venue and self.equities != self.crypto:
+            raise InvalidInput("bridged_brokers.crypto", "must be the same account as equities at the same venue")
 
 
 def check_webhook_url(url: str) -> None:
