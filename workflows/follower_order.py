@@ -80,6 +80,7 @@ class FollowerOrderWorkflow:
                 await workflow.wait_condition(lambda: self._cancel, timeout=wait, timeout_summary=summary)
 
     async def _deliver(self) -> None:
+        next_attempt = min(self._status.attempts + 1, MAX_ATTEMPTS)
         handle = workflow.start_activity_method(
             DeliveryActivities.deliver,
             self._key,
@@ -88,7 +89,7 @@ class FollowerOrderWorkflow:
             schedule_to_close_timeout=policies.ATTEMPT_GIVE_UP,
             retry_policy=policies.ATTEMPT_RETRY,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"by {self._order.route}: attempts {min(self._status.attempts + 1, MAX_ATTEMPTS)} to {MAX_ATTEMPTS}",
+            summary=f"by {self._order.route}: attempts {next_attempt} to {MAX_ATTEMPTS}",
         )
         await self._follow(handle, "unresolved")
 

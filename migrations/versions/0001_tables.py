@@ -460,7 +460,8 @@ def _secure() -> None:
         op.execute(f"GRANT {rights} ON {table} TO vanta_app")
     # The relay serves every tenant, and sees nothing but events that are on their way out.
     op.execute("CREATE POLICY relay ON outbox TO vanta_relay USING (true)")
-    op.execute("GRANT SELECT, DELETE ON outbox TO vanta_relay")
+    # UPDATE of a column that is always generated: the right that SELECT … FOR UPDATE asks for, and no other.
+    op.execute("GRANT SELECT, DELETE, UPDATE (outbox_id) ON outbox TO vanta_relay")
     # An entry of the OS's queue names a vault, not a tenant; this tells whose it is, and nothing else.
     op.execute(
         """
