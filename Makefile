@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LOCK   := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status test lint format bench soak lock clean
@@ -51,10 +52,10 @@ bench: $(STAMP) ## latency of the wave against a bare asyncio loop, as ratios
 soak: $(STAMP) ## long seeded fault runs
 	@$(BIN)/python -m pytest -m soak
 
-lock: ## re-pin requirements from pyproject.toml
-	@$(BIN)/pip install --quiet --disable-pip-version-check pip-tools
-	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements/base.txt pyproject.toml
-	@$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
+lock: ## re-pin requirements from pyproject.toml, for every supported Python and platform at once
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet $(LOCK) -o requirements/base.txt pyproject.toml
+	@$(BIN)/uv pip compile --quiet $(LOCK) --extra embedded --extra dev -o requirements/dev.txt pyproject.toml
 
 clean: $(STAMP) ## stop the stack and remove its data, wherever it had to lie
 	@$(BIN)/vanta down --purge
