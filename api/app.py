@@ -59,7 +59,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         closing.push_async_callback(database.close)
         temporal = await connect(settings.temporal, lazy=True)
         yield Services(
-            database=database,
             registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
             reads=Reads(database),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),

@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from adapters.store.failures import UNAVAILABLE
 from domain import errors
 from temporal.orders import EngineUnavailable
 
@@ -120,8 +119,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EngineUnavailable, _on_engine)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    for kind in UNAVAILABLE:
-        app.add_exception_handler(kind, _on_database)
+    app.add_exception_handler(errors.StoreUnavailable, _on_database)
 
 
 def request_id(request: Request) -> str:

@@ -9,8 +9,8 @@ from typing import Annotated, Generic, TypeVar
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from adapters.store.reads import Slice
 from domain.errors import InvalidInput
+from domain.requests import Slice
 
 MAX_LIMIT = 200
 _NUMBER = re.compile(r"[0-9]{1,18}")

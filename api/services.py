@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from adapters.store.database import Database
-from adapters.store.reads import Reads
-from adapters.store.registry import Registry
-from adapters.tokens import Claims
 from api.metrics import Metrics
 from api.readiness import Readiness
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput
+
+if TYPE_CHECKING:
+    from adapters.store.reads import Reads
+    from adapters.store.registry import Registry
+    from adapters.tokens import Claims
 
 
 class OrderEngine(Protocol):
@@ -25,11 +26,10 @@ class OrderEngine(Protocol):
 class Services:
     """`verify` turns a bearer token into claims or raises InvalidToken."""
 
-    database: Database
-    registry: Registry
-    reads: Reads
+    registry: "Registry"
+    reads: "Reads"
     engine: OrderEngine
     readiness: Readiness
-    verify: Callable[[str], Claims]
+    verify: "Callable[[str], Claims]"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

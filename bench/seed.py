@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database, jsonb
-from adapters.store.once import Once
 from adapters.store.registry import Registry
 from domain import ids
 from domain.enrolment import NewVault
+from domain.requests import Once
 from models import Instrument, Price
 
 ACTOR = "system:bench"

@@ -65,6 +65,13 @@ class IdempotencyKeyReused(VantaError):
     code = "idempotency-key-reused"
 
 
+class StoreUnavailable(VantaError):
+    """The database is out of reach or too slow; nothing was changed that was not committed before."""
+
+    retryable = True
+    code = "database-unavailable"
+
+
 class IllegalTransition(VantaError):
     """The state table has no such transition: a bug or a lost race, never to be ignored."""
 

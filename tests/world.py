@@ -14,11 +14,11 @@ from temporalio.client import Client
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
-from adapters.store.once import Once
 from adapters.store.registry import Registry
 from domain import ids, intents, signing
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
 from domain.mirroring import Admission, MirrorOrderInput
+from domain.requests import Once
 from domain.sizing import Mode
 from models import Instrument, Price
 from settings import Settings

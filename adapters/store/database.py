@@ -1,7 +1,7 @@
 """One pool of connections; every transaction is a tenant's and sees that tenant's rows only (row-level security)."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,6 +13,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from adapters.store.failures import UNAVAILABLE
+from domain.errors import StoreUnavailable
 
 _SET_TENANT = text("SELECT set_config('vanta.tenant_id', :tenant, true)")
 
@@ -28,6 +31,14 @@ def jsonb(value: Any) -> Jsonb:
     return Jsonb(value, dumps=_dumps)
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise StoreUnavailable(f"the database does not answer ({type(error).__name__})") from error
+
+
 class Database:
     """`session` for SQLModel, `cursor` for the statements of the order path; both are one transaction of one tenant."""
 
@@ -38,6 +49,7 @@ class Database:
             max_overflow=0,
             pool_timeout=pool_timeout_s,
             pool_pre_ping=True,
+            hide_parameters=True,  # what is bound may be a secret or a person's; errors end in logs
             connect_args={
                 "connect_timeout": pool_timeout_s,
                 "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
@@ -46,9 +58,10 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, tenant_id: str) -> AsyncIterator[EngineConnection]:
-        async with self._engine.begin() as connection:
-            await connection.execute(_SET_TENANT, {"tenant": str(UUID(tenant_id))})
-            yield connection
+        with _translated():
+            async with self._engine.begin() as connection:
+                await connection.execute(_SET_TENANT, {"tenant": str(UUID(tenant_id))})
+                yield connection
 
     @asynccontextmanager
     async def session(self, tenant_id: str) -> AsyncIterator[AsyncSession]:
@@ -75,8 +88,9 @@ class Database:
 
     async def tenant_of_vault(self, vault_id: str) -> str | None:
         """Whose vault it is; for entries that name a vault and no tenant."""
-        async with self._engine.connect() as connection:
-            found = await connection.scalar(text("SELECT vault_tenant(:vault)"), {"vault": vault_id})
+        with _translated():
+            async with self._engine.connect() as connection:
+                found = await connection.scalar(text("SELECT vault_tenant(:vault)"), {"vault": vault_id})
         return None if found is None else str(found)
 
     async def close(self) -> None:

@@ -9,20 +9,12 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from domain.errors import IdempotencyKeyReused
+from domain.requests import Once
 from models import IdempotencyKey
 
 # Until the first request's transaction ends its row is invisible, so a second one must wait here to meet it.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _AGE = text("SELECT now() - :since")
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """One request: `fingerprint` is SHA-256 of its body, `route` keeps keys of different operations apart."""
-
-    route: str
-    key: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

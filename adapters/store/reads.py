@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import func, tuple_
@@ -10,23 +9,13 @@ from sqlalchemy.orm import defer
 from sqlmodel import SQLModel, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from adapters.store.dag import read_dag
 from adapters.store.database import Database
 from adapters.store.entities import require
+from domain.requests import Slice
 from models import Attempt, AuditEvent, DeadLetter, Fill, FollowerOrder, ManagerOrder
 
 _T = TypeVar("_T", bound=SQLModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Which part of a list: at most `limit` rows, not older than `since`, beyond the row with the key `after`.
-
-    `after` is (created_at, id) for orders; for audit events and dead letters the time is not looked at.
-    """
-
-    limit: int
-    since: datetime | None = None
-    after: tuple[datetime, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +69,10 @@ class Reads:
         async with self._database.session(tenant_id) as session:
             order = await require(session, FollowerOrder, "follower_order", fo_id)
             return FollowerOrderView(order, (await session.exec(attempts)).all(), (await session.exec(fills)).all())
+
+    async def dag(self, tenant_id: str, mo_id: str) -> bytes:
+        """UTF-8 JSON of the order's whole tree. Raises NotFound."""
+        return await read_dag(self._database, tenant_id, mo_id)
 
     async def dead_letters(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[DeadLetter]:
         wanted = _filtered(select(DeadLetter), DeadLetter, filters)

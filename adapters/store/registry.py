@@ -17,9 +17,10 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.enrolment import credential_ref, follower_event, follower_row, vault_row
 from adapters.store.entities import emit, insert_new, require
-from adapters.store.once import Once, find_earlier, keep
+from adapters.store.once import find_earlier, keep
 from domain import ids
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
+from domain.requests import Once
 from domain.signing import format_secret
 from domain.sizing import plain
 from models import Credential, Follower, Instrument, Price, Tenant, Vault, WebhookKey

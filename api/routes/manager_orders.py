@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from adapters.store.dag import read_dag
 from api import placing
 from api.body import documents
 from api.deps import IdempotencyKey, ManagerOrderId, OrderReader, OrderWriter, RawBody, ServicesDep
@@ -110,4 +109,4 @@ async def cancel_manager_order(
 )
 async def get_manager_order_dag(caller: OrderReader, services: ServicesDep, mo_id: ManagerOrderId) -> Response:
     """Manager order → snapshot → follower orders → attempts → fills, with all audit events, whole."""
-    return Response(await read_dag(services.database, caller.tenant_id, mo_id), media_type="application/json")
+    return Response(await services.reads.dag(caller.tenant_id, mo_id), media_type="application/json")

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from adapters.store.once import Once
 from api.body import documents, json_body
 from api.deps import FollowerId, FollowerManager, IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
 from api.paging import Page, PageQuery, decode, page
@@ -12,6 +11,7 @@ from api.schemas.common import WRITES, problems
 from api.schemas.followers import GONE_NOTE, SHOWN_NOTE, CreatedFollower, Follower, NewFollowerBody
 from api.schemas.vaults import NewVaultBody, Vault
 from domain.intents import fingerprint
+from domain.requests import Once
 
 router = APIRouter(prefix="/v1", tags=["vaults"])
 REPLAY = "Idempotent-Replay"

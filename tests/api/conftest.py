@@ -157,7 +157,6 @@ async def client(
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
         yield Services(
-            database=database,
             registry=registry,
             reads=Reads(database),
             engine=engine,

@@ -56,7 +56,7 @@ async def test_a_bug_is_a_problem_without_a_trace_of_the_inside(settings: Settin
         async with open_services(given) as services:
             broken: Any = _Broken()
             yield Services(
-                database=services.database, registry=broken, reads=broken, engine=broken,
+                registry=broken, reads=broken, engine=broken,
                 readiness=services.readiness, verify=services.verify, max_body_bytes=1_024,
             )  # fmt: skip
 

@@ -11,9 +11,9 @@ from psycopg.errors import InsufficientPrivilege
 from sqlmodel import SQLModel
 
 import models
-from adapters.store.once import Once
 from adapters.store.registry import Registry
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
+from domain.requests import Once
 from settings import Settings
 from tests.adapters.store.conftest import ACTOR
 

@@ -13,11 +13,11 @@ from sqlmodel import select
 from adapters.brokers.registry import build_brokers
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
-from adapters.store.once import Once
 from adapters.store.registry import Registry
 from domain import enrolment, ids
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
 from domain.errors import IdempotencyKeyReused, InvalidInput, NotFound
+from domain.requests import Once
 from domain.signing import parse_secret
 from models import AuditEvent, Credential, Instrument, Price, WebhookKey
 from settings import Settings
