@@ -1,6 +1,7 @@
 """One manager order: admit it, mirror its pages, settle it."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from temporalio import workflow
@@ -165,7 +166,8 @@ class MirrorOrderWorkflow:
 
 async def _signal_cancel(shard: ChildWorkflowHandle[MirrorShardWorkflow, None]) -> None:
     if not shard.done():
-        await shard.signal(MirrorShardWorkflow.cancel)
+        with suppress(ApplicationError):  # it has ended, and word of that is on its way to us
+            await shard.signal(MirrorShardWorkflow.cancel)
 
 
 def _counts(settlement: Settlement) -> str:

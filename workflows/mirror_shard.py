@@ -1,11 +1,12 @@
 """One page of a manager order's followers: expand it, send its first wave, give every order its owner."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from temporalio import workflow
 from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ActivityError, ChildWorkflowError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 
 from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
@@ -61,7 +62,7 @@ class MirrorShardWorkflow:
         self._cancelled = True
         for child in self._children:
             if not child.done():
-                await child.signal(FollowerOrderWorkflow.cancel)
+                await _tell(child)
 
     async def _expand(self) -> dict[str, int]:
         return await workflow.execute_activity_method(
@@ -115,7 +116,7 @@ class MirrorShardWorkflow:
                     child = await self._start_child(order)
                 self._children.append(child)
                 if self._cancelled:
-                    await child.signal(FollowerOrderWorkflow.cancel)
+                    await _tell(child)
                 await child
             except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
                 # One follower's trouble (an operator ended its workflow, say) is not the others'.
@@ -141,3 +142,8 @@ class MirrorShardWorkflow:
             ),
             priority=_CHILD,
         )
+
+
+async def _tell(child: ChildWorkflowHandle[FollowerOrderWorkflow, str]) -> None:
+    with suppress(ApplicationError):  # it has ended, and word of that is on its way to us
+        await child.signal(FollowerOrderWorkflow.cancel)
