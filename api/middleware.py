@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import errors
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_PAGES = frozenset({"/docs"})  # for people; its scripts come from elsewhere
+_PAGES = frozenset({"/docs"})  # for people; it runs scripts of its own
 _log = logging.getLogger("vanta.api")
 
 

@@ -13,11 +13,11 @@ from api.schemas.vaults import NewVaultBody, Vault
 from domain.intents import fingerprint
 from domain.requests import Once
 
-router = APIRouter(prefix="/v1", tags=["vaults"])
+router = APIRouter(prefix="/v1")
 REPLAY = "Idempotent-Replay"
 
 
-@router.get("/vaults", operation_id="list_vaults", responses=problems())
+@router.get("/vaults", operation_id="list_vaults", tags=["vaults"], responses=problems())
 async def list_vaults(caller: VaultReader, services: ServicesDep, query: Annotated[PageQuery, Query()]) -> Page[Vault]:
     """The tenant's vaults in the order of their ids."""
     after = decode(query.cursor, 1)[0] if query.cursor else ""
@@ -28,6 +28,7 @@ async def list_vaults(caller: VaultReader, services: ServicesDep, query: Annotat
 @router.post(
     "/vaults",
     operation_id="create_vault",
+    tags=["vaults"],
     status_code=201,
     responses=problems(*WRITES),
     openapi_extra=documents(NewVaultBody),
@@ -48,7 +49,7 @@ async def create_vault(
     return Vault.model_validate(made.row)
 
 
-@router.get("/vaults/{vault_id}", operation_id="get_vault", responses=problems(404))
+@router.get("/vaults/{vault_id}", operation_id="get_vault", tags=["vaults"], responses=problems(404))
 async def get_vault(caller: VaultReader, services: ServicesDep, vault_id: VaultId) -> Vault:
     """One vault."""
     return Vault.model_validate(await services.registry.get_vault(caller.tenant_id, vault_id))
