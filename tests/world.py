@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Self
 
 from temporalio.client import Client
@@ -74,10 +75,16 @@ class World:
     def start_workers(self, env: Mapping[str, str]) -> None:
         # A request is given up after 2 s instead of 10: the tests of silent receivers wait for nothing else.
         quick = {"VANTA_WEBHOOKS__TIMEOUT_MS": "2000", "VANTA_ALPACA__TIMEOUT_MS": "2000"}
-        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **env}
+        queue = {"VANTA_INGEST__QUEUE_PATH": str(self.queue), "VANTA_INGEST__EVERY_S": "1"}
+        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **env}
         for role in ("orchestration", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)
+
+    @property
+    def queue(self) -> Path:
+        """The OS's queue file; the workers read it every second once it is there."""
+        return self.stack.layout.data / "autotrade_queue.json"
 
     async def _prepare(self) -> None:
         await self.registry.ensure_tenant(self.tenant_id, "Test tenant", actor=ACTOR)
