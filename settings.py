@@ -20,110 +20,110 @@ class PostgresSettings(BaseModel):
     dsn: SecretStr = Field(description="Application role (owns no tables, subject to row-level security).")
     owner_dsn: SecretStr | None = Field(default=None, description="Owner role; only `vanta db` needs it.")
     relay_dsn: SecretStr | None = Field(default=None, description="Role that may read and mark the outbox only.")
-    pool_size: int = Field(default=10, ge=1, le=200)
-    pool_timeout_s: int = Field(default=10, ge=1)
-    statement_timeout_ms: int = Field(default=15_000, ge=100)
+    pool_size: int = Field(default=10, ge=1, le=200, description="Connections per process.")
+    pool_timeout_s: int = Field(default=10, ge=1, description="Longest wait for a connection.")
+    statement_timeout_ms: int = Field(default=15_000, ge=100, description="Postgres ends longer statements.")
 
 
 class TemporalSettings(BaseModel):
-    address: str = "127.0.0.1:7233"
-    namespace: str = "default"
-    ui_url: str = "http://127.0.0.1:8233"
-    tls: bool = False
-    api_key: SecretStr | None = None
-    rpc_timeout_s: int = Field(default=10, ge=1)
-    max_cached_workflows: int = Field(default=1_000, ge=10)
-    max_workflow_tasks: int = Field(default=100, ge=2)
-    max_activities: int = Field(default=100, ge=1)
-    graceful_shutdown_s: int = Field(default=10, ge=0)
+    address: str = Field(default="127.0.0.1:7233", description="host:port of the frontend.")
+    namespace: str = Field(default="default", description="Must exist.")
+    ui_url: str = Field(default="http://127.0.0.1:8233", description="The web UI; for links only.")
+    tls: bool = Field(default=False, description="Whether to speak TLS, with the system's certificates.")
+    api_key: SecretStr | None = Field(default=None, description="Where the server asks for one.")
+    rpc_timeout_s: int = Field(default=10, ge=1, description="Longest single call to the server.")
+    max_cached_workflows: int = Field(default=1_000, ge=10, description="Per worker; more need memory.")
+    max_workflow_tasks: int = Field(default=100, ge=2, description="At once, per worker.")
+    max_activities: int = Field(default=100, ge=1, description="At once, per worker and task queue.")
+    graceful_shutdown_s: int = Field(default=10, ge=0, description="What runs may finish for this long.")
 
 
 class RedisSettings(BaseModel):
-    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    timeout_s: int = Field(default=2, ge=1)
+    url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="May hold a password.")
+    timeout_s: int = Field(default=2, ge=1, description="Of connecting and of each command.")
 
 
 class NatsSettings(BaseModel):
-    url: SecretStr = SecretStr("nats://127.0.0.1:4222")
-    timeout_s: int = Field(default=5, ge=1)
-    max_age_days: int = Field(default=30, ge=1)
-    max_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
+    url: SecretStr = Field(default=SecretStr("nats://127.0.0.1:4222"), description="May hold user and password.")
+    timeout_s: int = Field(default=5, ge=1, description="Of connecting and of each acknowledgement.")
+    max_age_days: int = Field(default=30, ge=1, description="How long the streams keep an event.")
+    max_bytes: int = Field(default=1_000_000_000, ge=1_000_000, description="Largest size of each stream.")
 
 
 class S3Settings(BaseModel):
-    endpoint: str | None = None
-    region: str = "us-east-1"
-    access_key: SecretStr = SecretStr("")
-    secret_key: SecretStr = SecretStr("")
-    audit_bucket: str = "vanta-audit"
-    artifacts_bucket: str = "vanta-artifacts"
-    audit_retention_days: int = Field(default=365, ge=1)
-    timeout_s: int = Field(default=10, ge=1)
+    endpoint: str | None = Field(default=None, description="URL; none: AWS.")
+    region: str = Field(default="us-east-1", description="Of the buckets.")
+    access_key: SecretStr = Field(default=SecretStr(""), description="Of a user that may write to both buckets.")
+    secret_key: SecretStr = Field(default=SecretStr(""), description="Of the same user.")
+    audit_bucket: str = Field(default="vanta-audit", description="Trade logs, under Object Lock.")
+    artifacts_bucket: str = Field(default="vanta-artifacts", description="Everything else.")
+    audit_retention_days: int = Field(default=365, ge=1, description="Nobody can delete earlier, not even the owner.")
+    timeout_s: int = Field(default=10, ge=1, description="Of connecting and of each read.")
 
 
 class AuthSettings(BaseModel):
-    issuer: str = "vanta"
-    audience: str = "vanta-api"
+    issuer: str = Field(default="vanta", description="`iss` of the tokens that are accepted.")
+    audience: str = Field(default="vanta-api", description="`aud` of the tokens that are accepted.")
     jwks: SecretStr = Field(description="JSON Web Key Set with the public keys that verify access tokens.")
     signing_key: SecretStr | None = Field(default=None, description="Private JWK; embedded profile only.")
-    leeway_s: int = Field(default=5, ge=0, le=60)
+    leeway_s: int = Field(default=5, ge=0, le=60, description="How far clocks may differ.")
 
 
 class SecretsSettings(BaseModel):
-    """Keys that encrypt webhook keys and broker credentials at rest: `id:base64(32 bytes)`, newest first."""
-
-    master_keys: SecretStr
+    master_keys: SecretStr = Field(
+        description="Encrypt webhook keys and broker credentials at rest: `id:base64(32 bytes)`, newest first."
+    )
 
 
 class WebhookSettings(BaseModel):
-    timeout_ms: int = Field(default=10_000, ge=100, le=10_000)
-    max_response_bytes: int = Field(default=65_536, ge=1_024)
+    timeout_ms: int = Field(default=10_000, ge=100, le=10_000, description="Of a whole delivery.")
+    max_response_bytes: int = Field(default=65_536, ge=1_024, description="More of an answer is not read.")
     allowed_networks: list[IPv4Network | IPv6Network] = Field(
         default_factory=list, description="Non-public networks that may be reached; for development only."
     )
-    max_connections: int = Field(default=200, ge=1)
-    max_connections_per_host: int = Field(default=100, ge=1)
+    max_connections: int = Field(default=200, ge=1, description="Per worker process.")
+    max_connections_per_host: int = Field(default=100, ge=1, description="To one receiver.")
 
 
 class AlpacaSettings(BaseModel):
-    live_url: str = "https://api.alpaca.markets"
-    paper_url: str = "https://paper-api.alpaca.markets"
-    timeout_ms: int = Field(default=10_000, ge=100)
-    max_connections: int = Field(default=100, ge=1)
+    live_url: str = Field(default="https://api.alpaca.markets", description="For accounts with environment live.")
+    paper_url: str = Field(default="https://paper-api.alpaca.markets", description="For environment paper.")
+    timeout_ms: int = Field(default=10_000, ge=100, description="Of a whole request.")
+    max_connections: int = Field(default=100, ge=1, description="Per worker process.")
 
 
 class DispatchSettings(BaseModel):
     wave: bool = Field(default=True, description="Send first attempts in a wave; off changes latency only.")
-    page_size: int = Field(default=500, ge=1, le=500)
-    wave_concurrency: int = Field(default=100, ge=1, le=1_000)
+    page_size: int = Field(default=500, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
+    wave_concurrency: int = Field(default=100, ge=1, le=1_000, description="Requests of a wave in flight.")
     wave_batch: int = Field(default=100, ge=1, le=500, description="Orders claimed, sent and recorded together.")
-    children_starting: int = Field(default=50, ge=1, le=500)
+    children_starting: int = Field(default=50, ge=1, le=500, description="Child workflows being started at once.")
 
 
 class IngestSettings(BaseModel):
     queue_path: Path | None = Field(default=None, description="The OS's autotrade_queue.json; none: no ingestion.")
-    every_s: int = Field(default=5, ge=1)
-    max_bytes: int = Field(default=64_000_000, ge=1_024)
+    every_s: int = Field(default=5, ge=1, description="Between two readings.")
+    max_bytes: int = Field(default=64_000_000, ge=1_024, description="A larger queue is not read; rotate it.")
 
 
 class RelaySettings(BaseModel):
-    batch: int = Field(default=500, ge=1, le=5_000)
-    idle_ms: int = Field(default=200, ge=10)
+    batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
+    idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
 
 
 class GuardSettings(BaseModel):
     """Platform-wide pre-trade limits; a vault's own limits can only be tighter."""
 
-    max_notional_usd: Decimal = Field(default=Decimal(10000000), gt=0)
-    max_qty: Decimal = Field(default=Decimal(1000000), gt=0)
+    max_notional_usd: Decimal = Field(default=Decimal(10000000), gt=0, description="Per manager order.")
+    max_qty: Decimal = Field(default=Decimal(1000000), gt=0, description="Units per manager order.")
 
 
 class ApiSettings(BaseModel):
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65_535)
-    max_body_bytes: int = Field(default=262_144, ge=1_024)
-    admit_timeout_s: int = Field(default=10, ge=1)
-    cors_origins: list[str] = Field(default_factory=list)
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on.")
+    max_body_bytes: int = Field(default=262_144, ge=1_024, description="Larger requests get 413.")
+    admit_timeout_s: int = Field(default=10, ge=1, description="Wait for an order's verdict before answering 202.")
+    cors_origins: list[str] = Field(default_factory=list, description="Origins of web apps, as a JSON list.")
 
 
 class Settings(BaseSettings):
@@ -134,8 +134,10 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    profile: Literal["embedded", "production"] = "production"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    profile: Literal["embedded", "production"] = Field(
+        default="production", description="`embedded` relaxes what development must; `vanta up` sets it."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Of our own loggers.")
     postgres: PostgresSettings
     temporal: TemporalSettings = Field(default_factory=TemporalSettings)
     redis: RedisSettings = Field(default_factory=RedisSettings)
