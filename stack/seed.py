@@ -1,0 +1,72 @@
+"""What the API has no route for yet: a tenant of its own, and instruments with a price. Embedded profile only."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+
+from adapters.secretbox import SecretBox
+from adapters.store.database import Database
+from adapters.store.registry import Registry
+from domain.errors import InvalidInput
+from models import Instrument, Price
+from settings import Settings
+from stack.errors import StackError
+
+ACTOR = "system:seed"
+_FINE_STEP = Decimal("0.000000001")  # nine places: what Alpaca takes of a share
+
+
+def open_database(settings: Settings) -> Database:
+    postgres = settings.postgres
+    return Database(
+        postgres.dsn.get_secret_value(),
+        pool_size=postgres.pool_size,
+        pool_timeout_s=postgres.pool_timeout_s,
+        statement_timeout_ms=postgres.statement_timeout_ms,
+    )
+
+
+def parse_prices(given: Sequence[str]) -> dict[str, Decimal]:
+    """From `SYMBOL=USD` texts. Raises InvalidInput."""
+    prices = {}
+    for text in given:
+        symbol, _, value = text.partition("=")
+        try:
+            price = Decimal(value)
+        except InvalidOperation:
+            price = Decimal(0)
+        if not symbol or not price.is_finite() or price <= 0:
+            raise InvalidInput("price", f"{text!r} is not SYMBOL=USD, for example AAPL=200")
+        prices[symbol] = price
+    return prices
+
+
+async def seed(settings: Settings, tenant_id: str, name: str, prices: Mapping[str, Decimal]) -> None:
+    """Create the tenant unless it is there; add the symbols (US equities) or bring their prices (USD) up to date.
+
+    Raises StackError outside the embedded profile.
+    """
+    if not settings.is_embedded:
+        raise StackError("seeding works in the embedded profile only")
+    database = open_database(settings)
+    try:
+        registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
+        await registry.ensure_tenant(tenant_id, name, actor=ACTOR)
+        for symbol, price in prices.items():
+            await registry.upsert_instrument(_equity(symbol))
+            await registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="seed"))
+    finally:
+        await database.close()
+
+
+def _equity(symbol: str) -> Instrument:
+    return Instrument(
+        symbol=symbol,
+        venue="XNAS",
+        rail="fiat",
+        qty_step=Decimal(1),
+        fine_step=_FINE_STEP,
+        min_qty=Decimal(0),
+        min_notional=Decimal(0),
+        tradable=True,
+    )
