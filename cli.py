@@ -126,10 +126,12 @@ def api() -> None:
     """Serve the HTTP API with the settings of the environment."""
     import uvicorn
 
+    from adapters import logs
     from api.app import create_app
     from settings import Settings
 
     settings = Settings()
+    logs.configure(settings.log_level)
     uvicorn.run(
         create_app(settings),
         host=settings.api.host,
@@ -147,17 +149,23 @@ def worker(
     import asyncio
 
     import worker as worker_process
+    from adapters import logs
     from settings import Settings
 
-    asyncio.run(worker_process.run(Settings(), role))
+    settings = Settings()
+    logs.configure(settings.log_level)
+    asyncio.run(worker_process.run(settings, role))
 
 
 @app.command()
-def demo() -> None:
-    """Mirror a manager order end to end on the embedded servers and show what happened."""
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="Its own folder, emptied first.")] = DEFAULT_DATA / "demo",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until Ctrl-C.")] = False,
+) -> None:
+    """Mirror manager orders end to end on the embedded servers and check what happened."""
     from stack.demo import run_demo
 
-    raise typer.Exit(run_demo())
+    raise typer.Exit(run_demo(data, keep=keep, console=_console()))
 
 
 @db.command("migrate")
@@ -189,6 +197,30 @@ def dev_token(
     from stack.dev_token import dev_token
 
     typer.echo(dev_token(_settings(data), tenant_id=tenant, role=role, scopes=scopes, subject=subject, ttl_s=ttl))
+
+
+@app.command()
+def seed(
+    tenant: Annotated[uuid.UUID, typer.Option(help="The tenant to create, unless it is there.")],
+    price: Annotated[list[str], typer.Option(help="SYMBOL=USD, a US equity and its price; may be repeated.")],
+    data: DataDir = DEFAULT_DATA,
+    name: Annotated[str, typer.Option(help="The tenant's name.")] = "Trial",
+) -> None:
+    """Create a tenant and instruments to try the API with; in the embedded profile only."""
+    import asyncio
+
+    from stack.seed import parse_prices
+    from stack.seed import seed as run
+
+    asyncio.run(run(_settings(data), str(tenant), name, parse_prices(price)))
+
+
+@app.command("env-example")
+def env_example() -> None:
+    """Print every setting with its meaning and default, as .env.example has them."""
+    from stack.env_example import env_example
+
+    typer.echo(env_example(), nl=False)
 
 
 def _settings(data: Path) -> "Settings":

@@ -37,9 +37,10 @@ class Supervisor:
         self._crashes: dict[str, _Crashes] = {}
         self._never = threading.Event()
 
-    def run(self, on_ready: Callable[[StackState], None]) -> bool:
+    def run(self, on_ready: Callable[[StackState], None], *, watch: bool = True) -> bool:
         """Start, call `on_ready`, watch until a signal, stop. Returns False when the signal came before all was ready.
 
+        Without `watch` it stops as soon as `on_ready` has returned.
         Raises StackError when something does not start; whatever had started is stopped by then.
         """
         ready = False
@@ -51,7 +52,8 @@ class Supervisor:
                 self._start()
                 on_ready(self._record("ready"))
                 ready = True
-                self._watch()
+                if watch:
+                    self._watch()
             except KeyboardInterrupt:
                 return ready
             finally:
