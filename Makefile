@@ -21,8 +21,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 install: $(STAMP) ## install the pinned packages into .venv
 
-demo: $(STAMP) ## one manager order, end to end, on real servers
-	@$(BIN)/vanta demo
+demo: $(STAMP) ## manager orders, end to end, on real servers; KEEP=1 leaves them running
+	@$(BIN)/vanta demo $(if $(KEEP),--keep)
 
 up: $(STAMP) ## start the embedded stack and keep it running until Ctrl-C
 	@$(BIN)/vanta up

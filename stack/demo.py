@@ -29,7 +29,7 @@ from stack.seed import open_database
 from stack.supervisor import Supervisor
 from stack.view import progress
 
-_ORDERS_S = 150  # the retry schedule alone takes 81 s, give or take a tenth
+_ORDERS_S = 120  # the retry schedule alone takes 81 s, give or take a tenth
 DEFAULT_DATA = Path(".vanta/demo")
 
 
@@ -75,12 +75,8 @@ def run_demo(data: Path = DEFAULT_DATA, *, keep: bool = False, console: Console 
     if not Supervisor(stack, progress(console)).run(perform, watch=keep) or not passed:
         return 130
     if not keep:
-        console.print(
-            f"\nEverything is stopped. To look around while it runs: {_command('demo --keep')}. "
-            f"To bring this run's servers back with what they hold: {_command(f'up --data {data}')}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        console.print(f"\nTo look around while it runs:     {_command('demo --keep')}", highlight=False)
+        console.print(f"To bring this run's servers back: {_command(f'up --data {data}')}", highlight=False)
     return 0 if passed[0] else 1
 
 
@@ -117,6 +113,8 @@ async def _perform(stack: DemoStack, settings: Settings, console: Console, began
     console.print(f"\n{verdict} after {time.monotonic() - began:.0f} s.", highlight=False)
     if not finished:
         console.print(f"[red]The orders had not settled after {_ORDERS_S} s.[/]", highlight=False)
+    if not passed:
+        console.print(f"Logs: {stack.layout.logs}", highlight=False, markup=False, soft_wrap=True)
     if keep:
         show_links(console, settings)
         console.print("Everything keeps running; Ctrl-C stops it.", highlight=False)
