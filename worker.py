@@ -84,7 +84,8 @@ async def orchestration(clients: Clients) -> list[Any]:
         children_starting=settings.dispatch.children_starting,
     )
     steps: list[Callable[..., Any]] = [
-        mirroring.admit, mirroring.expand, mirroring.list_orders, mirroring.settle, mirroring.cancel, mirroring.archive,
+        mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_orders, mirroring.settle,
+        mirroring.cancel, mirroring.archive,
     ]  # fmt: skip
     path = settings.ingest.queue_path
     if path is not None:

@@ -77,6 +77,11 @@ class MirrorActivities:
         return await self._dispatch.refs(key.tenant_id, key.mo_id, key.shard)
 
     @activity.defn
+    async def list_due(self, key: ShardKey) -> list[OrderRef]:
+        """The orders that the page's wave, still under way, has left with something to do."""
+        return await self._dispatch.refs(key.tenant_id, key.mo_id, key.shard, due_only=True)
+
+    @activity.defn
     async def settle(self, key: OrderKey) -> Settlement:
         return await self._settlement.settle(key.tenant_id, key.mo_id)
 

@@ -14,6 +14,8 @@ STORE_RETRY = RetryPolicy(
 # heartbeat tells within seconds that its worker is gone. It is never repeated: the children own what it left.
 WAVE_TIMEOUT = timedelta(minutes=3)
 WAVE_HEARTBEAT = timedelta(seconds=6)
+# A wave lasts as long as its slowest receiver, but a retry is due in a second: what is due is handed over meanwhile.
+WAVE_LOOK = timedelta(seconds=1)
 # With no worker to start it soon, the children do without: they wait for a worker anyway.
 WAVE_PICKUP = timedelta(minutes=1)
 ONCE = RetryPolicy(maximum_attempts=1)

@@ -1,8 +1,10 @@
 """One page of a manager order's followers: expand it, send its first wave, give every order its owner."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
@@ -45,6 +47,8 @@ class MirrorShardWorkflow:
         self._page = page
         self._key = ShardKey(page.tenant_id, page.mo_id, page.shard)
         self._children: list[ChildWorkflowHandle[FollowerOrderWorkflow, str]] = []
+        self._owners: dict[str, asyncio.Task[None]] = {}
+        self._starting = asyncio.Semaphore(page.children_starting)
         self._cancelled = False
 
     @workflow.run
@@ -52,8 +56,8 @@ class MirrorShardWorkflow:
         routes = await self._expand()
         if page.wave:
             await self._send_waves(routes)
-        orders = await self._list_orders()
-        await self._hand_over(orders)
+        self._hand_over(await self._list(MirrorActivities.list_orders, "where each order stands"))
+        await asyncio.gather(*self._owners.values())
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     @workflow.signal
@@ -76,6 +80,8 @@ class MirrorShardWorkflow:
 
     async def _send_waves(self, routes: dict[str, int]) -> None:
         waves = {route: self._start_wave(route, count) for route, count in sorted(routes.items())}
+        while not await self._over_within(policies.WAVE_LOOK, waves):
+            self._hand_over(await self._list(MirrorActivities.list_due, "what the wave has left to its owner"))
         sent = 0
         for route, wave in waves.items():
             try:
@@ -84,6 +90,13 @@ class MirrorShardWorkflow:
                 # Its worker died or was stopped. What it had claimed is `sent` in the database; the owners find out.
                 workflow.logger.warning("the %s wave did not finish; its orders go on one by one", route)
         workflow.set_current_details(f"first wave: {sent} of {sum(routes.values())} attempted")
+
+    async def _over_within(self, wait: timedelta, waves: dict[str, ActivityHandle[WaveResult]]) -> bool:
+        try:
+            await workflow.wait_condition(lambda: all(wave.done() for wave in waves.values()), timeout=wait)
+        except TimeoutError:
+            return False
+        return True
 
     def _start_wave(self, route: str, count: int) -> ActivityHandle[WaveResult]:
         return workflow.start_activity_method(
@@ -98,31 +111,31 @@ class MirrorShardWorkflow:
             priority=_WAVE,
         )
 
-    async def _list_orders(self) -> list[OrderRef]:
+    async def _list(self, step: Callable[..., Awaitable[list[OrderRef]]], summary: str) -> list[OrderRef]:
         return await workflow.execute_activity_method(
-            MirrorActivities.list_orders,
+            step,
             self._key,
             start_to_close_timeout=policies.STORE_TIMEOUT,
             retry_policy=policies.STORE_RETRY,
-            summary="where each order stands",
+            summary=summary,
         )
 
-    async def _hand_over(self, orders: list[OrderRef]) -> None:
-        starting = asyncio.Semaphore(self._page.children_starting)
+    def _hand_over(self, orders: list[OrderRef]) -> None:
+        for order in orders:
+            if order.fo_id not in self._owners:
+                self._owners[order.fo_id] = asyncio.create_task(self._own(order))
 
-        async def own(order: OrderRef) -> None:
-            try:
-                async with starting:
-                    child = await self._start_child(order)
-                self._children.append(child)
-                if self._cancelled:
-                    await _tell(child)
-                await child
-            except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
-                # One follower's trouble (an operator ended its workflow, say) is not the others'.
-                workflow.logger.warning("the owner of %s did not finish: %s", order.fo_id, error)
-
-        await asyncio.gather(*(own(order) for order in orders))
+    async def _own(self, order: OrderRef) -> None:
+        try:
+            async with self._starting:
+                child = await self._start_child(order)
+            self._children.append(child)
+            if self._cancelled:
+                await _tell(child)
+            await child
+        except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
+            # One follower's trouble (an operator ended its workflow, say) is not the others'.
+            workflow.logger.warning("the owner of %s did not finish: %s", order.fo_id, error)
 
     async def _start_child(self, order: OrderRef) -> ChildWorkflowHandle[FollowerOrderWorkflow, str]:
         page = self._page

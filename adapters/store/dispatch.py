@@ -71,10 +71,13 @@ SELECT fo_id, follower_id, side, qty, route, state, dispatch_attempts,
   greatest(0, ceil(extract(epoch FROM
     CASE state WHEN 'sent' THEN updated_at + interval '12 seconds' ELSE next_attempt_at END - now()) * 1000))::int
     AS wait_ms
-FROM follower_orders WHERE mo_id = %s AND shard = %s AND state NOT IN ('skipped', 'shadowed')
+FROM follower_orders WHERE mo_id = %(mo_id)s AND shard = %(shard)s AND state <> ALL(%(left_out)s)
   AND NOT (state = 'killed' AND dispatch_attempts = 0)
 ORDER BY fo_id
 """
+_NEVER_OWNED = ("skipped", "shadowed")
+# Not the wave's any more, and not over: a retry that is due in a second, an order that is open at its venue.
+_NOT_DUE = (*_NEVER_OWNED, "sized", "sent", *(state.value for state in FOLLOWER_ENDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +141,14 @@ class DispatchStore:
         """One change to an order that `locked` holds."""
         await changes.apply(cursor, [change], actor=ACTOR)
 
-    async def refs(self, tenant_id: str, mo_id: str, shard: int) -> list[OrderRef]:
-        """The page's orders that get a workflow of their own: all but those that expansion itself ended."""
+    async def refs(self, tenant_id: str, mo_id: str, shard: int, *, due_only: bool = False) -> list[OrderRef]:
+        """The page's orders that get a workflow of their own: all but those that expansion itself ended.
+
+        `due_only` leaves out those that the wave still has or has brought to their end.
+        """
+        left_out = list(_NOT_DUE if due_only else _NEVER_OWNED)
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute(_REFS, [mo_id, shard])
+            await cursor.execute(_REFS, {"mo_id": mo_id, "shard": shard, "left_out": left_out})
             return [
                 OrderRef(
                     r["fo_id"], r["follower_id"], r["side"], r["qty"], r["route"], FollowerState(r["state"]),

@@ -145,11 +145,13 @@ class FakeMirroring:
         )  # fmt: skip
         self.refusal: ApplicationError | None = None
         self.wave_fails = False
+        self.wave_ends: asyncio.Event | None = None  # a wave that lasts until somebody sets it
+        self.due: list[OrderRef] = []
         self.delivering: dict[str, asyncio.Event] = {}
         self.deliver_fails: set[str] = set()
 
     def all(self) -> list[Callable[..., Any]]:
-        return [self.admit, self.expand, self.list_orders, self.settle, self.cancel, self.archive]
+        return [self.admit, self.expand, self.list_orders, self.list_due, self.settle, self.cancel, self.archive]
 
     def dispatching(self) -> list[Callable[..., Any]]:
         return [self.dispatch_wave, self.deliver]
@@ -171,6 +173,8 @@ class FakeMirroring:
         self.calls.append(f"wave {wave.route}")
         if self.wave_fails:
             raise ApplicationError("the wave's worker is gone", type="gone")
+        if self.wave_ends is not None:
+            await self.wave_ends.wait()
         return WaveResult(sent=len(self.orders))
 
     @activity.defn
@@ -179,8 +183,14 @@ class FakeMirroring:
         return self.orders
 
     @activity.defn
+    async def list_due(self, key: ShardKey) -> list[OrderRef]:
+        return self.due
+
+    @activity.defn
     async def deliver(self, key: FollowerOrderKey) -> OrderStatus:
         self.calls.append(f"deliver {key.fo_id}")
+        if self.wave_ends is not None and key.fo_id in {order.fo_id for order in self.due}:
+            self.wave_ends.set()
         if key.fo_id in self.delivering:
             self.delivering[key.fo_id].set()
             raise again_in("again", timedelta(hours=1), RETRY_LATER)

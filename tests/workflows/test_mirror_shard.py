@@ -69,6 +69,17 @@ async def test_without_a_wave_the_owners_do_everything(skipping: WorkflowEnviron
     assert sorted(fake.calls[2:]) == ["deliver FO-0", "deliver FO-1"]
 
 
+async def test_a_retry_that_is_due_does_not_wait_for_the_waves_slowest_receiver(skipping: WorkflowEnvironment):
+    slow, failed = page_of(2)
+    fake = FakeMirroring([slow, failed])
+    fake.due = [failed]
+    fake.wave_ends = asyncio.Event()  # set by the failed order's next attempt: without it, the wave never ends
+    async with activities(skipping, fake), deciders(skipping), asyncio.timeout(30):
+        await (await start(skipping, fresh())).result()
+    assert fake.calls[:4] == ["expand 0", "wave webhook", "deliver FO-1", "list"]
+    assert sorted(fake.calls[4:]) == ["deliver FO-0"]
+
+
 async def test_a_wave_that_fails_is_not_repeated_and_holds_nobody_up(skipping: WorkflowEnvironment):
     fake = FakeMirroring(page_of(2))
     fake.wave_fails = True
