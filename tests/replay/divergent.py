@@ -1,0 +1,61 @@
+"""Workflows that do one thing differently from ours: what replay must refuse."""
+
+from temporalio import workflow
+
+from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
+from workflows.ingest_queue import IngestQueueWorkflow
+from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
+from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
+
+with workflow.unsafe.imports_passed_through():
+    from activities.ingest import IngestResult
+    from domain.mirroring import MirrorOrderInput
+
+
+@workflow.defn(name="FollowerOrderWorkflow")
+class Hesitating(FollowerOrderWorkflow):
+    @workflow.init
+    def __init__(self, start: FollowerOrderInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: FollowerOrderInput) -> str:
+        await workflow.sleep(1)
+        return await super().run(start)
+
+
+@workflow.defn(name="MirrorShardWorkflow")
+class WithoutAWave(MirrorShardWorkflow):
+    @workflow.init
+    def __init__(self, page: ShardInput) -> None:
+        super().__init__(page)
+
+    @workflow.run
+    async def run(self, page: ShardInput) -> None:
+        await super().run(page)
+
+    async def _send_waves(self, routes: dict[str, int]) -> None:
+        """Leaves it all to the owners."""
+
+
+@workflow.defn(name="MirrorOrderWorkflow")
+class AdmittingTwice(MirrorOrderWorkflow):
+    @workflow.init
+    def __init__(self, order: MirrorOrderInput) -> None:
+        super().__init__(order)
+
+    @workflow.run
+    async def run(self, order: MirrorOrderInput) -> MirrorResult:
+        await self._admit()
+        return await super().run(order)
+
+
+@workflow.defn(name="IngestQueueWorkflow")
+class ReadingTwice(IngestQueueWorkflow):
+    @workflow.run
+    async def run(self) -> IngestResult:
+        await super().run()
+        return await super().run()
+
+
+ALL = [Hesitating, WithoutAWave, AdmittingTwice, ReadingTwice]
