@@ -133,6 +133,13 @@ def test_what_was_filled_before_the_end_is_kept(status: VenueStatus):
     assert change.reason == status.value
 
 
+def test_an_end_that_knows_of_fewer_fills_than_we_do_takes_none_back():
+    order = pending(route="alpaca", state=F.PARTIALLY_FILLED, filled_qty=Decimal(4), avg_price=Decimal(100))
+    change = reported(order, venue_order(V.REJECTED), "alpaca")
+    assert (change.path, change.fills, change.filled_qty) == ((F.CANCELLED,), (), None)
+    assert change.detail["filled_qty"] == "4"
+
+
 _cumulative = st.lists(st.integers(0, 10), min_size=1, max_size=6).map(sorted)
 _lives = st.lists(st.integers(0, 5), max_size=8)
 

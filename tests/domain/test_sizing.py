@@ -1,5 +1,5 @@
 from dataclasses import replace
-from decimal import ROUND_UP, Context, Decimal, localcontext
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given
@@ -101,12 +101,12 @@ def test_a_size_is_a_multiple_of_the_step_unless_it_is_a_full_exit(
         assert result.qty % step == 0
 
 
-@given(opens | reductions, followers, instruments, st.integers(1, 12))
+@given(opens | reductions, followers, instruments, st.integers(1, 12), st.sampled_from([ROUND_UP, ROUND_DOWN]))
 def test_a_size_does_not_depend_on_the_ambient_decimal_context(
-    order: OrderTerms, follower: FollowerTerms, instrument: Instrument, digits: int
+    order: OrderTerms, follower: FollowerTerms, instrument: Instrument, digits: int, rounding: str
 ):
     usual = size(order, follower, instrument)
-    with localcontext(Context(prec=digits, rounding=ROUND_UP)):
+    with localcontext(Context(prec=digits, rounding=rounding)):
         elsewhere = size(order, follower, instrument)
     assert repr(elsewhere) == repr(usual)
     assert repr(size(order, follower, instrument)) == repr(usual)
@@ -143,6 +143,9 @@ SIZES = {
     "multiplier": (OPEN, replace(PLAIN, multiplier=D("1.35")), AAPL, "13", False),
     "capped": (OPEN, replace(CAPPED, max_pos_usd=D(1_000)), AAPL, "5", True),
     "cap counts what is held": (OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(3)), AAPL, "2", True),
+    "a holding on the other side makes room": (
+        OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(-3)), AAPL, "8", True,
+    ),
     "cap counts in every mode": (OPEN, replace(PLAIN, max_pos_usd=D(1_000)), AAPL, "5", True),
     "a wide cap does not count": (OPEN, replace(CAPPED, max_pos_usd=D(1_000_000)), AAPL, "10", False),
     "shadow is sized alike": (OPEN, replace(PLAIN, mode=Mode.SHADOW), AAPL, "10", False),
