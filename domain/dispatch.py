@@ -1,7 +1,7 @@
 """One order on its way out: what is sent, and what an answer means for its state. Pure; no clock, no network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -241,6 +241,9 @@ def _acknowledged(order: PendingOrder, outcome: SendOutcome) -> Change:
         return _change(order, outcome, _F.ACK, last_error=None)
     fills = tuple(NewFill(f"{order.fo_id}:{f.fill_id}", f.qty, f.price, "receiver") for f in outcome.fills)
     filled = sum((f.qty for f in fills), Decimal(0))
+    if filled > order.qty:
+        # More than was ordered is no fill of this order: the ack stands, and what it claims is left out.
+        fills, outcome = (), replace(outcome, code="fills_ignored")
     if fills and filled < order.qty:
         return _filled(order, outcome, (_F.ACK, _F.PARTIALLY_FILLED), fills)
     # A bare 2xx confirms: the receiver has taken the order over, and its fill is booked at the snapshot's price.

@@ -86,6 +86,14 @@ def test_fills_in_the_answer_count_instead_of_the_order():
     assert [f.fill_id for f in change.fills] == ["FO-1:a", "FO-1:b"]
 
 
+def test_fills_of_more_than_the_order_are_left_out_and_the_ack_stands():
+    change = resolve(pending(), outcome(K.ACK, fills=(ReportedFill("a", Decimal(400), Decimal(1)),)))
+    assert change.path == (F.ACK, F.CONFIRMED)
+    assert change.fills == (NewFill("FO-1:ack", Decimal(10), Decimal(200), "ack"),)
+    assert change.filled_qty == 10
+    assert change.detail["code"] == "fills_ignored"
+
+
 def test_fewer_fills_than_the_order_leave_it_partially_filled():
     change = resolve(pending(), outcome(K.ACK, fills=(ReportedFill("a", Decimal(4), Decimal(100)),)))
     assert change.path == (F.ACK, F.PARTIALLY_FILLED)

@@ -52,7 +52,7 @@ class OrderLife(RuleBasedStateMachine):
             self._do(Change("FO-1", self.order.state, (stop.state,), reason=stop.reason))
 
     @precondition(lambda self: self.order.state is F.SENT)
-    @rule(kind=st.sampled_from(OutcomeKind), arrived=st.booleans(), part=st.integers(1, 10))
+    @rule(kind=st.sampled_from(OutcomeKind), arrived=st.booleans(), part=st.integers(1, 20))
     def answer(self, kind: OutcomeKind, arrived: bool, part: int) -> None:
         if kind is OutcomeKind.ACK or (kind is OutcomeKind.AMBIGUOUS and arrived):
             self.taken = 1
