@@ -12,8 +12,10 @@ def test_the_committed_file_is_the_generated_one():
 
 
 def test_every_setting_says_what_it_means():
-    groups = [f.annotation for f in Settings.model_fields.values()]
-    for group in [Settings, *(g for g in groups if isinstance(g, type) and issubclass(g, BaseModel))]:
+    annotations = [f.annotation for f in Settings.model_fields.values()]
+    groups: list[type[BaseModel]] = [Settings]
+    groups += [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
+    for group in groups:
         for name, field in group.model_fields.items():
             nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
             assert nested or field.description, f"{group.__name__}.{name}"

@@ -30,7 +30,7 @@ async def test_a_seeded_symbol_has_its_newest_price_and_the_tenant_stays(setting
     finally:
         await database.close()
     assert instrument is not None
-    assert (instrument.qty_step, instrument.rail) == (1, "fiat")
+    assert (instrument.qty_step, instrument.rail) == (Decimal(1), "fiat")
     assert [(row["price"], row["name"]) for row in rows] == [(11, "Trial")]
 
 
