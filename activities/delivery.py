@@ -73,7 +73,8 @@ class DeliveryActivities:
         order = await self._read(key)
         if order.state in FOLLOWER_ENDS:
             return _status(order)
-        venue = await self._look_up(order)
+        # A receiver that has confirmed a part cannot be asked for the rest.
+        venue = None if order.is_webhook else await self._look_up(order)
         if venue is not None:
             order = await self._apply(order, venue)
         if order.state in FOLLOWER_ENDS:
