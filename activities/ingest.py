@@ -51,14 +51,15 @@ class IngestActivities:
         return result
 
     async def _take(self, entry: Entry, result: IngestResult) -> None:
+        if await asyncio.to_thread(self._queue.is_rejected, entry):
+            # It stays rejected: an order must not start days later because its vault or symbol has appeared.
+            result.known += 1
+            return
         try:
             await self._admit(entry, result)
         except VantaError as error:
-            # Written once, however often the file is read: the entry's key is in the rejects file.
-            if await asyncio.to_thread(self._queue.reject, entry, str(error)):
-                result.rejected += 1
-            else:
-                result.known += 1
+            await asyncio.to_thread(self._queue.reject, entry, str(error))
+            result.rejected += 1
 
     async def _admit(self, entry: Entry, result: IngestResult) -> None:
         if entry.key in self._taken:

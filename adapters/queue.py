@@ -1,5 +1,6 @@
 """The OS's queue file, and the rejects file beside it."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,16 +31,21 @@ class QueueFile:
         except FileNotFoundError:
             return None
 
-    def reject(self, entry: Entry, reason: str) -> bool:
-        """Append the entry with its reason; False where an earlier reading has done so."""
+    def is_rejected(self, entry: Entry) -> bool:
+        """Whether this very text was rejected before; its correction, also under the same id, was not."""
         if self._rejected is None:
             self._rejected = self._load()
-        if entry.key in self._rejected:
+        return _mark(entry.key, entry.raw) in self._rejected
+
+    def reject(self, entry: Entry, reason: str) -> bool:
+        """Append the entry with its reason; False where an earlier reading has done so."""
+        if self.is_rejected(entry):
             return False
         line = json.dumps({"key": entry.key, "reason": reason, "entry": entry.raw, "at": datetime.now(UTC).isoformat()})
         with self.rejects.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        self._rejected.add(entry.key)
+        assert self._rejected is not None
+        self._rejected.add(_mark(entry.key, entry.raw))
         return True
 
     def _load(self) -> set[str]:
@@ -47,10 +53,15 @@ class QueueFile:
             lines = self.rejects.read_text("utf-8").splitlines()
         except FileNotFoundError:
             return set()
-        keys = set()
+        marks = set()
         for line in lines:
             try:
-                keys.add(json.loads(line)["key"])
-            except (ValueError, KeyError):
+                reject = json.loads(line)
+                marks.add(_mark(reject["key"], reject["entry"]))
+            except (ValueError, KeyError, TypeError):
                 continue  # a line that a crash cut short: its entry is written again
-        return keys
+        return marks
+
+
+def _mark(key: str, raw: str) -> str:
+    return hashlib.sha256(f"{key}\n{raw}".encode()).hexdigest()
