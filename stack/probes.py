@@ -36,5 +36,17 @@ def http_status(port: int, path: str) -> int | None:
         connection.close()
 
 
+def http_says(port: int, path: str, wanted: bytes) -> bool:
+    """Whether the body of a GET contains `wanted`."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        return wanted in connection.getresponse().read(1_000_000)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def exists(path: Path) -> bool:
     return path.exists()

@@ -15,7 +15,7 @@ from stack.credentials import Credentials
 from stack.errors import StackError
 from stack.files import ROOT, Layout, write_private
 from stack.ports import HOST
-from stack.probes import accepts, exchanges, http_status
+from stack.probes import accepts, exchanges, http_says, http_status
 from stack.process import ProcessSpec
 
 DYNAMIC_CONFIG = ROOT / "temporal" / "dynamicconfig" / "vanta.yaml"
@@ -136,7 +136,10 @@ def s3_spec(layout: Layout, ports: Mapping[str, int], credentials: Credentials) 
         name="s3",
         argv=(_require("weed"), "-logtostderr=true", "server", *flags),
         log=layout.log("s3"),
-        ready=lambda: http_status(ports["s3"], "/healthz") == 200,
+        # The gateway is healthy before any volume server has joined the master, and then fails every request.
+        ready=lambda: (
+            http_says(ports["s3_master"], "/dir/status", b'"Url"') and http_status(ports["s3"], "/healthz") == 200
+        ),
         # One volume file per bucket instead of seven: the defaults are for clusters.
         env={**_plain_env(folder), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         cwd=folder,

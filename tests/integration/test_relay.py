@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import nats
@@ -12,8 +12,7 @@ import orjson
 import psycopg
 import pytest
 from nats.aio.client import Client as NatsClient
-from nats.errors import TimeoutError as NatsTimeout
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg.rows import dict_row
 
 from adapters.relay import Relay
@@ -62,13 +61,12 @@ async def _drained(outbox: Connection, timeout_s: int = 60) -> None:
 
 async def _streamed(bus: NatsClient, stream: str, subject: str) -> list[dict[str, Any]]:
     """Every event of the stream under the subject."""
-    consumer = await bus.jetstream().pull_subscribe(
-        subject, stream=stream, config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL, inactive_threshold=30)
-    )
-    events = []
-    with suppress(NatsTimeout):
-        while batch := await consumer.fetch(500, timeout=0.5):
-            events += [orjson.loads(message.data) for message in batch]
+    # Nothing is acknowledged: a consumer that waits for that stops at a thousand.
+    config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30)
+    consumer = await bus.jetstream().pull_subscribe(subject, stream=stream, config=config)
+    events: list[dict[str, Any]] = []
+    while left := (await consumer.consumer_info()).num_pending:
+        events += [orjson.loads(message.data) for message in await consumer.fetch(min(left, 500), timeout=10)]
     await consumer.unsubscribe()
     return events
 

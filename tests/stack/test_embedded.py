@@ -6,6 +6,7 @@ import uuid
 import boto3
 import psycopg
 import pytest
+from botocore.config import Config
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from settings import Settings
@@ -48,7 +49,9 @@ def test_s3_keeps_objects_over_a_kill(stack: Stack, settings: Settings):
         "aws_access_key_id": s3.access_key.get_secret_value(),
         "aws_secret_access_key": s3.secret_key.get_secret_value(),
     }
-    client = boto3.client("s3", endpoint_url=s3.endpoint, region_name=s3.region, **keys)
+    # For a moment after its start the server answers 500 with "try again", which is what a client is to do.
+    retries = Config(retries={"max_attempts": 8, "mode": "standard"})
+    client = boto3.client("s3", endpoint_url=s3.endpoint, region_name=s3.region, config=retries, **keys)
     client.put_object(Bucket=s3.artifacts_bucket, Key="kept", Body=b"line")
     stack.kill("s3")
     stack.restart("s3")
