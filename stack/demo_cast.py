@@ -31,7 +31,7 @@ def _refused(qty: int, reason: str) -> Outcome:
     return Outcome(_S.REJECTED, _d(qty), 1, reason)
 
 
-# Buys 100 AAPL, then sells 40 of them. Nothing here is slow: the first failures are retried at their exact times.
+# Buys 100 AAPL, then sells 40 of them.
 CORE = Cast(
     "Core", "AAPL", _d(200), _d("200.05"), _d(2_000_000), (_M.SETTLED_WITH_ERRORS, _M.SETTLED),
     (

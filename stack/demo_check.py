@@ -9,8 +9,6 @@ from stack.demo_play import Part, Play
 
 # Between the due time and the next send lie a workflow task and a claim; on a busy machine they take a while.
 _LATE_S = 5.0
-# The owners of a page's orders begin when its wave has ended: with the slowest answer of its first attempts.
-_WAVE_S = 12.0
 _CLOCK_S = 0.1
 _JITTER = float(retry.JITTER)
 
@@ -60,17 +58,11 @@ def _waits(play: Play) -> Iterator[str]:
     for part in play.parts():
         for number, wait in enumerate(part.waits_s()):
             planned = float(retry.WAITS_S[number])
-            first = number == 0
-            asked = _retry_after(part) if first else 0.0
+            asked = _retry_after(part) if number == 0 else 0.0
             least = max(planned * (1 - _JITTER), asked)
-            most = max(planned * (1 + _JITTER), asked) + _LATE_S + (_WAVE_S if first and _has_slow_wave(part) else 0.0)
+            most = max(planned * (1 + _JITTER), asked) + _LATE_S
             if not least - _CLOCK_S <= wait <= most:
                 yield f"{part.name}: attempt {number + 2} came after {wait:.1f} s"
-
-
-def _has_slow_wave(part: Part) -> bool:
-    behaviours = (str(m.receiver.get("kind", "")) + str(m.account) for m in part.order.cast.members)
-    return any("hang" in behaviour for behaviour in behaviours)
 
 
 def _retry_after(part: Part) -> float:
