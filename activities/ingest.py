@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from temporalio import activity
 
+from activities.heartbeat import beating
 from domain import ids, intents, queuefile
 from domain.errors import InvalidInput, VantaError
 from domain.mirroring import Admission, MirrorOrderInput
@@ -45,9 +46,9 @@ class IngestActivities:
         text = await asyncio.to_thread(self._queue.read)
         if text is None:
             return result
-        for entry in queuefile.parse(text):
-            activity.heartbeat(result.admitted)
-            await self._take(entry, result)
+        async with beating(lambda: (result.admitted,)):
+            for entry in queuefile.parse(text):
+                await self._take(entry, result)
         return result
 
     async def _take(self, entry: Entry, result: IngestResult) -> None:
@@ -58,6 +59,8 @@ class IngestActivities:
         try:
             await self._admit(entry, result)
         except VantaError as error:
+            if error.retryable:
+                raise  # the entry is not at fault: the whole reading is tried again
             await asyncio.to_thread(self._queue.reject, entry, str(error))
             result.rejected += 1
 
@@ -81,9 +84,11 @@ class IngestActivities:
         )
         await self._store.require_symbol(tenant_id, intent.symbol)
         admission = await self._starter.admit(order)
-        accepted = admission is None or admission.accepted
-        await self._store.remember(tenant_id, entry.key, mo_id, "admitted" if accepted else "refused")
-        if accepted:
+        outcome = "ended" if admission is None else "admitted" if admission.accepted else "refused"
+        await self._store.remember(tenant_id, entry.key, mo_id, outcome)
+        if outcome == "ended":  # an earlier reading handed it over and died before it could say so
+            result.known += 1
+        elif outcome == "admitted":
             result.admitted += 1
         else:
             result.refused += 1

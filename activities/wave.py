@@ -5,13 +5,13 @@ claimed, and the order's own workflow takes it from there.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.heartbeat import beating
 from activities.mirroring import ShardKey
 from activities.sending import Sending
 from domain.dispatch import PendingOrder
@@ -20,7 +20,6 @@ from domain.ports import SendOutcome
 if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
 
-HEARTBEAT_S = 1
 RECORD_MOST = 250
 
 _Result = tuple[PendingOrder, SendOutcome]
@@ -53,18 +52,12 @@ class WaveActivities:
     @activity.defn
     async def dispatch_wave(self, wave: WaveInput) -> WaveResult:
         result = WaveResult()
-        beat = asyncio.create_task(_heartbeat(result))
         # Bounded by what can be in flight: a recorder that falls behind slows the sends down instead of growing.
         done: asyncio.Queue[_Result | None] = asyncio.Queue(maxsize=self._concurrency + self._batch)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._record(wave.shard.tenant_id, done, result))
-                await self._send_all(wave, done, result)
-                await done.put(None)
-        finally:
-            beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+        async with beating(lambda: (result.sent, result.recorded)), asyncio.TaskGroup() as group:
+            group.create_task(self._record(wave.shard.tenant_id, done, result))
+            await self._send_all(wave, done, result)
+            await done.put(None)
         return result
 
     async def _send_all(self, wave: WaveInput, done: "asyncio.Queue[_Result | None]", result: WaveResult) -> None:
@@ -102,9 +95,3 @@ class WaveActivities:
             if batch:
                 await self._store.record(tenant_id, batch)
                 result.recorded += len(batch)
-
-
-async def _heartbeat(result: WaveResult) -> None:
-    while True:
-        activity.heartbeat(result.sent, result.recorded)
-        await asyncio.sleep(HEARTBEAT_S)

@@ -13,6 +13,7 @@ MAX_DEPTH = 32
 _MAX_NUMBER = 64
 _INT64 = 2**63
 _NAN = Decimal("NaN")
+_TWICE = "\x00twice"  # cannot be the name of a field: a NUL is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,22 @@ def _hash(text: str) -> str:
 
 def _load(text: str) -> Any:
     """Numbers exact; one that nobody can trade on becomes NaN, so that it costs its own entry and no other."""
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=lambda _: _NAN)
+    return json.loads(
+        text,
+        parse_float=_number,
+        parse_int=_integer,
+        parse_constant=lambda _: _NAN,
+        object_pairs_hook=_object,
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name that stands twice becomes a field of its own that no order has: which of the two was meant is unknown."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        fields[_TWICE] = next(name for name in names if names.count(name) > 1)
+    return fields
 
 
 def _number(text: str) -> Decimal:
@@ -121,6 +137,8 @@ def _unfit(value: Any, depth: int) -> str | None:
     """What the database could not hold: such an entry would otherwise fail, and be tried again, for ever."""
     if depth > MAX_DEPTH:
         return f"is nested more than {MAX_DEPTH} levels deep"
+    if isinstance(value, dict) and _TWICE in value:
+        return f"has the field {value[_TWICE][:64]} twice"
     if isinstance(value, str) and ("\x00" in value or any("\ud800" <= char <= "\udfff" for char in value)):
         return "holds a NUL or half of a surrogate pair, which is no text"
     if isinstance(value, Decimal) and not value.is_finite():

@@ -16,7 +16,7 @@ class IngestQueueWorkflow:
         result = await workflow.execute_activity_method(
             IngestActivities.ingest,
             start_to_close_timeout=timedelta(minutes=5),
-            heartbeat_timeout=timedelta(seconds=30),
+            heartbeat_timeout=timedelta(seconds=8),
             retry_policy=RetryPolicy(maximum_attempts=3),
             summary="read the queue, admit each entry once",
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 from temporalio.workflow import ChildWorkflowHandle
 
 from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
@@ -135,7 +135,7 @@ class MirrorOrderWorkflow:
                     priority=_HOT,
                 )
             )
-        await asyncio.gather(*self._shards)
+        await asyncio.gather(*(_end_of(shard) for shard in self._shards))
 
     async def _settle(self) -> Settlement:
         self._settling = True
@@ -168,6 +168,14 @@ async def _signal_cancel(shard: ChildWorkflowHandle[MirrorShardWorkflow, None]) 
     if not shard.done():
         with suppress(ApplicationError):  # it has ended, and word of that is on its way to us
             await shard.signal(MirrorShardWorkflow.cancel)
+
+
+async def _end_of(shard: ChildWorkflowHandle[MirrorShardWorkflow, None]) -> None:
+    try:
+        await shard
+    except ChildWorkflowError as error:
+        # The other pages go on, and the order settles: with errors, as this page's orders are not all over.
+        workflow.logger.warning("a page did not finish: %s", error)
 
 
 def _counts(settlement: Settlement) -> str:

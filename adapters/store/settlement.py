@@ -7,7 +7,7 @@ from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from domain.dispatch import Change
 from domain.mirroring import Cancellation, Settlement
-from domain.orders import FOLLOWER_ERRORS, FollowerState, ManagerState, check_manager
+from domain.orders import FOLLOWER_ENDS, FOLLOWER_ERRORS, FollowerState, ManagerState, check_manager
 
 ACTOR = "system:settlement"
 _CANCELLED = "manager_order_cancelled"
@@ -42,7 +42,8 @@ class SettlementStore:
             counts = await _counts(cursor, mo_id)
             state = await _state(cursor, mo_id)
             if state is ManagerState.DISPATCHING:
-                failed = any(counts.get(s, 0) for s in FOLLOWER_ERRORS)
+                # An order that is not over has lost its owner (an operator ended the page's workflow, say).
+                failed = any(s in FOLLOWER_ERRORS or s not in FOLLOWER_ENDS for s in counts)
                 target = ManagerState.SETTLED_WITH_ERRORS if failed else ManagerState.SETTLED
                 await _move(cursor, mo_id, state, target, ACTOR, {"counts": counts})
                 state = target

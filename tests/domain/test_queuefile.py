@@ -115,3 +115,14 @@ def test_a_poisonous_entry_costs_itself_only_between_lines(text: str):
     assert poison.fault is not None
     assert len(poison.raw) <= MAX_ENTRY
     assert len(poison.key) == 64
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"qty": "1", "side": "buy", "qty": "2"}\n', '[{"qty": "1", "meta": {"a": 1, "a": 2}}]'],
+    ids=["line", "array"],
+)
+def test_a_field_that_stands_twice_costs_the_entry_and_is_named(text: str):
+    [entry] = parse(text)
+    assert entry.fault in {"has the field qty twice", "has the field a twice"}
+    assert entry.fields == {}

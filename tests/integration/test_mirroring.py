@@ -112,3 +112,16 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_skipped_next_time(world:
     await world.settled(second.mo_id)
     order = (await world.follower_orders(second.mo_id))[gone]
     assert (order["state"], order["reason"]) == ("skipped", "endpoint_disabled")
+
+
+async def test_a_receiver_that_confirms_a_part_leaves_the_order_partially_filled_until_a_cancel(world: World):
+    vault = await world.vault()
+    answer = '{"fills": [{"fill_id": "a", "qty": "4", "price": "199.5"}]}'
+    part = await world.webhook(vault, Behaviour(answer=answer))
+    admission = await world.submit(vault, "buy", 10)
+    await world.until(admission.mo_id, lambda o: o[part]["state"] == "partially_filled")
+    assert await world.holding(part) == 4
+    assert await world.orders.cancel(admission.mo_id, actor="user:test") is not None
+    await world.settled(admission.mo_id)
+    order = (await world.follower_orders(admission.mo_id))[part]
+    assert (order["state"], order["reason"]) == ("dead_letter", "unconfirmed")
