@@ -94,20 +94,10 @@ class FollowerOrderWorkflow:
         await self._follow(handle, "unresolved")
 
     async def _confirm(self) -> None:
-        if self._order.route == queues.WEBHOOK_ROUTE:
-            await self._wait_for_receiver()
-        else:
-            await self._follow_at_venue()
-
-    async def _wait_for_receiver(self) -> None:
-        """A receiver that reported a part of its fill is the only one who can tell of the rest; it cannot be asked."""
-        with suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._cancel, timeout=self._window, timeout_summary="the receiver has until then to report"
-            )
-        self._status = await self._bury("unconfirmed")
-
-    async def _follow_at_venue(self) -> None:
+        if self._cancel and self._order.route == queues.WEBHOOK_ROUTE:
+            # A receiver that has confirmed a part can neither be asked for the rest nor told to leave it.
+            self._status = await self._bury("unconfirmed")
+            return
         if self._cancel and not self._cancel_passed_on:
             await self._cancel_at_venue()
         handle = workflow.start_activity_method(
