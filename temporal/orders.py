@@ -66,6 +66,7 @@ class MirrorOrders:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=_summary(order),
+            static_details=_details(order),
             search_attributes=_attributes(order),
             priority=Priority(priority_key=1),
         )
@@ -115,6 +116,21 @@ class MirrorOrders:
 def _summary(order: MirrorOrderInput) -> str:
     intent = order.intent
     return f"{intent.side} {plain(intent.qty)} {intent.symbol} on {intent.vault_id}"
+
+
+def _details(order: MirrorOrderInput) -> str:
+    """Why the manager gave the order, for the operator who opens it in the console; Markdown."""
+    conviction = order.meta.get("conviction", {})
+    lines = [f"- {_line(reason)}" for reason in order.meta.get("reason_vector", [])]
+    words = [f"{name} {_line(conviction[name])}" for name in ("score", "band", "persona") if name in conviction]
+    if words:
+        lines.append(f"- conviction: {', '.join(words)}")
+    head = f"by {order.actor} through {order.source}"
+    return "\n".join([head, "", *lines]) if lines else head
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())[:200]
 
 
 def _attributes(order: MirrorOrderInput) -> TypedSearchAttributes:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ async def test_an_order_placed_over_http_is_mirrored_explained_and_repeatable(
         assert states[0] == "sized"
         assert states[-1] == order["state"]
     assert found[bridged]["filled_qty"] == "10"
-    assert sum(float(fill["qty"]) for fill in found[bridged]["fills"]) == 10
+    assert sum(Decimal(fill["qty"]) for fill in found[bridged]["fills"]) == 10
 
     repeat = await http.post(PATH, json=_order(vault_id), headers=key)
     assert (repeat.status_code, repeat.json()["mo_id"]) == (201, mo_id)

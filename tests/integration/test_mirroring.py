@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from domain.sizing import Mode
 from simulators.receiver import Behaviour
+from temporal import ids, search_attributes
 from tests.world import World
 
 
@@ -125,3 +126,15 @@ async def test_a_receiver_that_confirms_a_part_leaves_the_order_partially_filled
     await world.settled(admission.mo_id)
     order = (await world.follower_orders(admission.mo_id))[part]
     assert (order["state"], order["reason"]) == ("dead_letter", "unconfirmed")
+
+
+async def test_the_console_says_what_the_order_is_and_why_it_was_given(world: World):
+    vault = await world.vault()
+    meta = {"reason_vector": ["breakout"], "conviction": {"score": "0.8", "band": "high"}}
+    admission = await world.submit(vault, "buy", 10, meta=meta)
+    await world.settled(admission.mo_id)
+    described = await world.temporal.get_workflow_handle(ids.mirror(admission.mo_id)).describe()
+    assert await described.static_summary() == f"buy 10 AAPL on {vault}"
+    details = await described.static_details()
+    assert details == "by user:test through api\n\n- breakout\n- conviction: score 0.8, band high"
+    assert described.typed_search_attributes[search_attributes.STATE] == "settled"
