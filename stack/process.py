@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from stack.errors import StackError
 
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -124,14 +126,26 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the whole group; returns when the process is reaped."""
+        """SIGKILL to the whole group; returns when the process is reaped and all that it had started are gone."""
         if self._popen is None:
             return
+        family = self._descendants()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait(_REAP_S)
+        # Postgres' children leave its group, and no new server starts while one of them holds the old one's memory.
+        _, left = psutil.wait_procs(family, timeout=_REAP_S)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for path in self.spec.leftovers:
             path.unlink(missing_ok=True)
+
+    def _descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self._popen.pid).children(recursive=True) if self._popen else []
+        except psutil.NoSuchProcess:
+            return []
 
     def _signal(self, signum: signal.Signals) -> None:
         assert self._popen is not None
