@@ -79,7 +79,7 @@ async def orchestration(clients: Clients) -> list[Any]:
         ExpansionStore(database),
         DispatchStore(database),
         SettlementStore(database),
-        _objects(settings),
+        ObjectStore(settings.s3),
         wave=settings.dispatch.wave,
         children_starting=settings.dispatch.children_starting,
     )
@@ -160,28 +160,10 @@ def _worker(
 
 @asynccontextmanager
 async def _clients(settings: Settings) -> AsyncIterator[Clients]:
-    postgres = settings.postgres
     async with AsyncExitStack() as stack:
-        database = Database(
-            postgres.dsn.get_secret_value(),
-            pool_size=postgres.pool_size,
-            pool_timeout_s=postgres.pool_timeout_s,
-            statement_timeout_ms=postgres.statement_timeout_ms,
-        )
+        database = Database(settings.postgres)
         stack.push_async_callback(database.close)
         yield Clients(settings, await connect(settings.temporal), database, stack)
-
-
-def _objects(settings: Settings) -> ObjectStore:
-    s3 = settings.s3
-    return ObjectStore(
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key=s3.access_key.get_secret_value(),
-        secret_key=s3.secret_key.get_secret_value(),
-        audit_bucket=s3.audit_bucket,
-        timeout_s=s3.timeout_s,
-    )
 
 
 @asynccontextmanager

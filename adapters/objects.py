@@ -3,37 +3,46 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import boto3
 import orjson
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+
+class S3Config(Protocol):
+    """What `settings.S3Settings` offers."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def access_key(self) -> SecretStr: ...
+    @property
+    def secret_key(self) -> SecretStr: ...
+    @property
+    def audit_bucket(self) -> str: ...
+    @property
+    def timeout_s(self) -> int: ...
 
 
 class ObjectStore:
     """boto3 in threads: archiving is no hot path, and the official client is the best kept one."""
 
-    def __init__(
-        self,
-        *,
-        endpoint: str | None,
-        region: str,
-        access_key: str,
-        secret_key: str,
-        audit_bucket: str,
-        timeout_s: int,
-    ) -> None:
-        self._bucket = audit_bucket
+    def __init__(self, config: S3Config) -> None:
+        self._bucket = config.audit_bucket
         self._s3: Any = boto3.client(
             "s3",
-            endpoint_url=endpoint,
-            region_name=region,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
+            endpoint_url=config.endpoint,
+            region_name=config.region,
+            aws_access_key_id=config.access_key.get_secret_value(),
+            aws_secret_access_key=config.secret_key.get_secret_value(),
             config=Config(
-                connect_timeout=timeout_s,
-                read_timeout=timeout_s,
+                connect_timeout=config.timeout_s,
+                read_timeout=config.timeout_s,
                 retries={"max_attempts": 2, "mode": "standard"},
                 s3={"addressing_style": "path"},
             ),

@@ -50,13 +50,7 @@ _BODIES: tuple[type[BaseModel], ...] = (NewVaultBody, NewFollowerBody, NewManage
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Connects nothing yet: the API starts, and answers what it can, while its dependencies are away."""
     async with AsyncExitStack() as closing:
-        postgres = settings.postgres
-        database = Database(
-            postgres.dsn.get_secret_value(),
-            pool_size=postgres.pool_size,
-            pool_timeout_s=postgres.pool_timeout_s,
-            statement_timeout_ms=postgres.statement_timeout_ms,
-        )
+        database = Database(settings.postgres)
         closing.push_async_callback(database.close)
         temporal = await connect(settings.temporal, lazy=True)
         yield Services(
@@ -145,11 +139,5 @@ async def _ping_temporal(client: Client, timeout_s: float) -> None:
 
 
 def _object_store(s3: S3Settings) -> ObjectStore:
-    return ObjectStore(
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key=s3.access_key.get_secret_value(),
-        secret_key=s3.secret_key.get_secret_value(),
-        audit_bucket=s3.audit_bucket,
-        timeout_s=round(PROBE_TIMEOUT_S),
-    )
+    """For the probe, which waits no longer than its own time-out."""
+    return ObjectStore(s3.model_copy(update={"timeout_s": round(PROBE_TIMEOUT_S)}))

@@ -44,9 +44,7 @@ async def compare(stack: Stack, sizes: list[int], runs: int, console: Console) -
     settings = stack.settings()
     key = secrets.token_bytes(32)
     box = SecretBox(settings.secrets.master_keys.get_secret_value())
-    database = Database(
-        settings.postgres.dsn.get_secret_value(), pool_size=4, pool_timeout_s=10, statement_timeout_ms=60_000
-    )
+    database = Database(settings.postgres)
     registry = Registry(database, box)
     results: dict[int, list[tuple[Run, Run]]] = {}
     with sink(key) as url:

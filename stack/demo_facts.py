@@ -129,15 +129,7 @@ class Inquiry:
             await bus.close()
 
     async def _trade_logs(self, mo_ids: Sequence[str]) -> dict[str, int]:
-        s3 = self._settings.s3
-        store = ObjectStore(
-            endpoint=s3.endpoint,
-            region=s3.region,
-            access_key=s3.access_key.get_secret_value(),
-            secret_key=s3.secret_key.get_secret_value(),
-            audit_bucket=s3.audit_bucket,
-            timeout_s=s3.timeout_s,
-        )
+        store = ObjectStore(self._settings.s3)
         deadline = time.monotonic() + _QUIET_S
         found: dict[str, int] = {}
         while len(found) < len(mo_ids) and time.monotonic() < deadline:

@@ -17,13 +17,7 @@ _FINE_STEP = Decimal("0.000000001")  # nine places: what Alpaca takes of a share
 
 
 def open_database(settings: Settings) -> Database:
-    postgres = settings.postgres
-    return Database(
-        postgres.dsn.get_secret_value(),
-        pool_size=postgres.pool_size,
-        pool_timeout_s=postgres.pool_timeout_s,
-        statement_timeout_ms=postgres.statement_timeout_ms,
-    )
+    return Database(settings.postgres)
 
 
 def parse_prices(given: Sequence[str]) -> dict[str, Decimal]:

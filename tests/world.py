@@ -58,9 +58,7 @@ class World:
         async with AsyncExitStack() as closing:
             receiver = await closing.enter_async_context(Receiver())
             alpaca = await closing.enter_async_context(AlpacaSimulator(rate_limit=100_000))
-            database = Database(
-                settings.postgres.dsn.get_secret_value(), pool_size=5, pool_timeout_s=10, statement_timeout_ms=15_000
-            )
+            database = Database(settings.postgres)
             closing.push_async_callback(database.close)
             temporal = await connect(settings.temporal)
             registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))

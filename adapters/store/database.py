@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import orjson
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
+from pydantic import SecretStr
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -39,20 +40,33 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"the database does not answer ({type(error).__name__})") from error
 
 
+class PostgresConfig(Protocol):
+    """What `settings.PostgresSettings` offers."""
+
+    @property
+    def dsn(self) -> SecretStr: ...
+    @property
+    def pool_size(self) -> int: ...
+    @property
+    def pool_timeout_s(self) -> int: ...
+    @property
+    def statement_timeout_ms(self) -> int: ...
+
+
 class Database:
     """`session` for SQLModel, `cursor` for the statements of the order path; both are one transaction of one tenant."""
 
-    def __init__(self, dsn: str, *, pool_size: int, pool_timeout_s: int, statement_timeout_ms: int) -> None:
+    def __init__(self, config: PostgresConfig) -> None:
         self._engine: AsyncEngine = create_async_engine(
-            make_url(dsn).set(drivername="postgresql+psycopg"),
-            pool_size=pool_size,
+            make_url(config.dsn.get_secret_value()).set(drivername="postgresql+psycopg"),
+            pool_size=config.pool_size,
             max_overflow=0,
-            pool_timeout=pool_timeout_s,
+            pool_timeout=config.pool_timeout_s,
             pool_pre_ping=True,
             hide_parameters=True,  # what is bound may be a secret or a person's; errors end in logs
             connect_args={
-                "connect_timeout": pool_timeout_s,
-                "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+                "connect_timeout": config.pool_timeout_s,
+                "options": f"-c statement_timeout={config.statement_timeout_ms} -c timezone=UTC",
             },
         )
 

@@ -121,9 +121,7 @@ async def serve(settings: Settings, **parts: Any) -> AsyncIterator[httpx.AsyncCl
 
 @pytest.fixture(scope="session")
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    opened = Database(
-        settings.postgres.dsn.get_secret_value(), pool_size=5, pool_timeout_s=10, statement_timeout_ms=10_000
-    )
+    opened = Database(settings.postgres)
     yield opened
     await opened.close()
 
