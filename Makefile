@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 LOCK   := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test lint format bench soak lock clean
+.PHONY: help install demo up down status test lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -48,9 +48,6 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench: $(STAMP) ## latency of the wave against a bare asyncio loop, as ratios
 	@$(BIN)/python -m bench
-
-soak: $(STAMP) ## long seeded fault runs
-	@$(BIN)/python -m pytest -m soak
 
 lock: ## re-pin requirements from pyproject.toml, for every supported Python and platform at once
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
