@@ -31,7 +31,6 @@ class TemporalSettings(BaseModel):
     ui_url: str = Field(default="http://127.0.0.1:8233", description="The web UI; for links only.")
     tls: bool = Field(default=False, description="Whether to speak TLS, with the system's certificates.")
     api_key: SecretStr | None = Field(default=None, description="Where the server asks for one.")
-    rpc_timeout_s: int = Field(default=10, ge=1, description="Longest single call to the server.")
     max_cached_workflows: int = Field(default=1_000, ge=10, description="Per worker; more need memory.")
     max_workflow_tasks: int = Field(default=100, ge=2, description="At once, per worker.")
     max_activities: int = Field(default=100, ge=1, description="At once, per worker and task queue.")
@@ -88,7 +87,8 @@ class WebhookSettings(BaseModel):
 class AlpacaSettings(BaseModel):
     live_url: str = Field(default="https://api.alpaca.markets", description="For accounts with environment live.")
     paper_url: str = Field(default="https://paper-api.alpaca.markets", description="For environment paper.")
-    timeout_ms: int = Field(default=10_000, ge=100, description="Of a whole request.")
+    # Bounded, as an order that was left in `sent` is asked for after 12 s: no request may still be under way then.
+    timeout_ms: int = Field(default=10_000, ge=100, le=10_000, description="Of a whole request.")
     max_connections: int = Field(default=100, ge=1, description="Per worker process.")
 
 

@@ -26,7 +26,6 @@ _STATUS: dict[type[errors.VantaError], int] = {
     errors.IdempotencyKeyReused: 422,
     errors.InvalidToken: 401,
     errors.IllegalTransition: 409,
-    errors.SizingRefused: 422,
     errors.VenueUnavailable: 503,
     errors.VenueRefused: 502,
 }

@@ -6,7 +6,6 @@ VantaError
 ├── OrderRefused          a guard refused a valid order; `code` is stable
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
-├── SizingRefused         a fact that sizing needs is missing
 ├── SecretUnavailable     a secret reference cannot be resolved
 ├── InvalidToken          an access token is malformed, forged, expired or not for us
 └── VenueError            a broker or receiver could not answer a read or a cancel
@@ -81,12 +80,6 @@ class IllegalTransition(VantaError):
         super().__init__(f"{machine}: no transition {source} -> {target}")
         self.source = source
         self.target = target
-
-
-class SizingRefused(VantaError):
-    """Sizing lacks a fact (price, NAV) and does not assume one."""
-
-    code = "sizing-refused"
 
 
 class SecretUnavailable(VantaError):

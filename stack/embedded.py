@@ -110,7 +110,10 @@ class Stack:
         api_port = self._ports["api"]
         vanta = [sys.executable, "-m", "cli"]
         specs = [self._process_spec(f"worker-{role}", [*vanta, "worker", "--role", role]) for role in WORKER_ROLES]
-        ready = lambda: http_status(api_port, "/readyz") == 200  # noqa: E731
+
+        def ready() -> bool:
+            return http_status(api_port, "/readyz") == 200
+
         specs.append(self._process_spec("api", [*vanta, "api"], ready=ready, address=f"http://{HOST}:{api_port}"))
         self._start_all(self._processes, specs)
 

@@ -190,10 +190,6 @@ class DispatchStore:
         return _pending(row)
 
 
-def is_over(order: PendingOrder) -> bool:
-    return order.state in FOLLOWER_ENDS
-
-
 def _closing(order: PendingOrder, outcome: SendOutcome) -> dict[str, Any]:
     return {
         "fo_id": order.fo_id,
