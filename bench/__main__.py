@@ -23,6 +23,7 @@ from bench import measure, seed
 from bench.measure import Bench, Run
 from stack import Stack
 from stack.dev_token import dev_token
+from temporal.client import connect
 
 SIZES = (1, 100, 1_000)
 RUNS = 3
@@ -52,7 +53,8 @@ async def compare(stack: Stack, sizes: list[int], runs: int, console: Console) -
         api = f"http://127.0.0.1:{stack.ports()['api']}"
         scopes = "orders:write orders:read"
         token = dev_token(settings, tenant_id=uuid.UUID(tenant_id), role="owner", scopes=scopes, ttl_s=86_400)
-        bench = Bench(api, token, url, key, tenant_id, database, settings.dispatch.wave_concurrency)
+        temporal = await connect(settings.temporal)
+        bench = Bench(api, token, url, key, tenant_id, database, settings, temporal, settings.dispatch.wave_concurrency)
         for followers in sizes:
             vault_id = await seed.vault(
                 registry, database, box, tenant_id=tenant_id, followers=followers, sink=url, key=key

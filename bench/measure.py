@@ -8,9 +8,11 @@ import uuid
 from dataclasses import dataclass
 
 import httpx
+from temporalio.client import Client
 
 from adapters.store.database import Database
 from bench.seed import SYMBOL
+from settings import Settings
 
 TIMEOUT_S = 600
 BODY_BYTES = 1_000  # what a webhook body of ours comes to
@@ -43,6 +45,8 @@ class Bench:
     key: bytes
     tenant_id: str
     database: Database
+    settings: Settings
+    temporal: Client
     concurrency: int
 
 
