@@ -32,12 +32,21 @@ class Stack:
     """Starts, watches and stops everything under one data directory. Thread-safe for kill/restart/stop.
 
     `ports` fixes some of `stack.ports.PORT_NAMES`; the others are free ones. `report(component, message)` hears of
-    progress. All methods that start something raise StackError.
+    progress. `postgres_settings` are server settings on top of our own (statistics for a benchmark, say). All methods
+    that start something raise StackError.
     """
 
-    def __init__(self, data_dir: Path, *, ports: Mapping[str, int] | None = None, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        ports: Mapping[str, int] | None = None,
+        report: Report | None = None,
+        postgres_settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.layout = Layout(data_dir.absolute())
         self._fixed = dict(ports or {})
+        self._postgres_settings = dict(postgres_settings or {})
         self._report = report or (lambda _component, _message: None)
         self._servers: dict[str, Process] = {}
         self._processes: dict[str, Process] = {}
@@ -151,6 +160,10 @@ class Stack:
         """Names of components that ended though nobody stopped them."""
         return [name for name, process in self._all().items() if not process.alive]
 
+    def pids(self) -> dict[str, int]:
+        """The process of each component that lives."""
+        return {name: p.pid for name, p in self._all().items() if p.pid is not None and p.alive}
+
     def hint(self, name: str) -> str:
         return self._find(name).hint()
 
@@ -184,7 +197,7 @@ class Stack:
         yield nats_spec(layout, ports["nats"], secrets)
         home = prepare_home(layout)
         self._report("postgres", f"data in {home.folder}" + (f" as {home.user.name}" if home.user else ""))
-        yield postgres_spec(layout, home, ports["postgres"], secrets)
+        yield postgres_spec(layout, home, ports["postgres"], secrets, self._postgres_settings)
 
     def _process_spec(
         self,

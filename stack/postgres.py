@@ -33,11 +33,13 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
-def postgres_spec(layout: Layout, home: PostgresHome, port: int, credentials: Credentials) -> ProcessSpec:
-    """Create the cluster (once) and return how to run it. Raises StackError."""
+def postgres_spec(
+    layout: Layout, home: PostgresHome, port: int, credentials: Credentials, extra: Mapping[str, str] | None = None
+) -> ProcessSpec:
+    """Create the cluster (once) and return how to run it; `extra` are server settings on top. Raises StackError."""
     if not (home.data / "PG_VERSION").exists():
         _init_cluster(home, credentials.postgres_admin)
-    options = {**_SETTINGS, "listen_addresses": HOST, "port": str(port)}
+    options = {**_SETTINGS, **(extra or {}), "listen_addresses": HOST, "port": str(port)}
     flags = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
     return ProcessSpec(
         name="postgres",
