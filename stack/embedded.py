@@ -146,6 +146,14 @@ class Stack:
         """SIGKILL, as a crash would; returns when it is gone."""
         self._find(name).kill()
 
+    def end(self, name: str) -> None:
+        """Stop one of the product's processes for good: it is no component any more."""
+        with self._guard:
+            process = self._processes.pop(name, None)
+        if process is None:
+            raise StackError(f"no process {name!r}; there are: {', '.join(self._processes)}")
+        _stop_all([process])
+
     def restart(self, name: str, *, wait: bool = True) -> None:
         """Start a stopped (or stop and start a running) component again, on the same port with the same data."""
         with self._guard:
