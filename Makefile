@@ -46,8 +46,8 @@ format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## latency of the wave against a bare asyncio loop, as ratios
-	@$(BIN)/python -m bench
+bench: $(STAMP) ## how soon followers hear of an order, against floor and textbook; ARGS=--quick for a look
+	@$(BIN)/python -m bench $(ARGS)
 
 lock: ## re-pin requirements from pyproject.toml, for every supported Python and platform at once
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
