@@ -92,7 +92,7 @@ def parsed() -> tuple[Plan, argparse.Namespace]:
     only = frozenset(given.only or base.only)
     sizes = base.sizes if given.sizes is None else tuple(sorted(set(given.sizes)))
     plan = Plan(
-        sizes=sizes if only & SYSTEMS.keys() else (),
+        sizes=sizes if only & set(SYSTEMS) else (),
         runs=given.runs or base.runs,
         only=only,
         steady_s=base.steady_s,

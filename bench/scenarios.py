@@ -72,7 +72,7 @@ async def run_all(lab: Lab, plan: Plan, results: Results) -> None:
         vaults[followers] = await lab.vault(followers)
         size = results.sizes[followers] = Size(followers)
         for number in range(plan.rounds(followers)):
-            label = f"{followers:,} followers, run {number + 1} of {plan.rounds(followers)}"
+            label = f"N = {followers:,}, run {number + 1} of {plan.rounds(followers)}"
             size.rounds.append(Round())
             await _fast(lab, plan, size, vaults[followers], label)
             if followers < _SLOW:
@@ -84,7 +84,7 @@ async def run_all(lab: Lab, plan: Plan, results: Results) -> None:
         results.steady = await steady(lab, plan.steady_s)
     for followers in plan.sizes:
         if followers >= _SLOW:
-            await _slow(lab, plan, results.sizes[followers], vaults[followers], f"{followers:,} followers, once")
+            await _slow(lab, plan, results.sizes[followers], vaults[followers], f"N = {followers:,}, once")
 
 
 async def _fast(lab: Lab, plan: Plan, size: Size, vault_id: str, label: str) -> None:

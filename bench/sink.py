@@ -21,6 +21,9 @@ class Sink:
         self.arrivals: dict[str, list[float]] = {}
         self.forged = 0
 
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/{follower}", self.take), web.get("/count", self.count), web.get("/report", self.report)]
+
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
         at = time.monotonic()

@@ -42,13 +42,18 @@ def latencies(results: Results) -> Table:
     shown = _table(
         "First request of each follower: seconds after the POST, medians of the runs",
         ("followers", "system", "runs", "first", "p50", "p99", "last", "spread", "all done", "lost", "twice"),
-        "all done: ours, textbook: last order confirmed and audited in Postgres; empty child each: last one completed",
+        "floor: bare asyncio loop; engine: an empty child workflow per follower; textbook: four activities in each\n"
+        "all done: the last order confirmed and audited in Postgres; of the engine: its last child completed\n"
+        "round trip: one workflow that returns at once, by a worker with default settings",
     )
     for size in sizes_of(results):
-        for system, name in SYSTEMS.items():
+        for system in SYSTEMS:
             row = _latency(size, system)
             if row:
-                shown.add_row(f"{size.followers:,}", name, *row)
+                shown.add_row(f"{size.followers:,}", system, *row)
+        trips = [r.round_trip_s for r in size.rounds if r.round_trip_s is not None]
+        if trips:
+            shown.add_row(f"{size.followers:,}", "round trip", str(len(trips)), *[_BLANK] * 5, seconds(median(trips)))
         shown.add_section()
     return shown
 
@@ -108,11 +113,11 @@ def costs(results: Results) -> Table:
 
 def processes(results: Results) -> Table:
     sizes = [size for size in sizes_of(results) if size.usage]
-    heads = [f"MB at {size.followers:,}" for size in sizes] + [f"CPU s at {size.followers:,}" for size in sizes]
+    heads = [f"{unit} {size.followers:,}" for unit in ("MB", "s") for size in sizes]
     shown = _table(
-        "Processes during an order of ours, POST to settled: peak resident memory, and CPU time",
+        "Processes during an order of ours, POST to settled",
         ("process", *heads),
-        "sampled every 100 ms; pages that Postgres' processes share are counted once",
+        "MB N: peak resident memory with N followers, sampled every 100 ms; s N: CPU seconds",
     )
     memory, spent = [size.peak_bytes() for size in sizes], [size.cpu_s() for size in sizes]
     for name in dict.fromkeys(name for cpu in spent for name in cpu if not name.startswith("bench-")):
@@ -133,8 +138,7 @@ def streams(results: Results) -> Table:
         times = [seconds(percentile(steady.last_s, share)) if steady.last_s else _BLANK for share in (0.5, 0.99)]
         shown.add_row(label, orders, "an order's last request, p50", times[0])
         shown.add_row("", orders, "an order's last request, p99", times[1], str(steady.lost), str(steady.sent_twice))
-        troubles = f"{steady.refusals} answers 503, tried again; {steady.unsettled} orders not settled"
-        shown.add_row("", orders, troubles)
+        shown.add_row("", orders, f"503 answers: {steady.refusals}; not settled: {steady.unsettled}")
     return shown
 
 
@@ -175,5 +179,5 @@ def _table(title: str, heads: Sequence[str], caption: str | None) -> Table:
     for number, head in enumerate(heads):
         words = number == 0 or head in {"system", "figure", "met"}
         # Words may wrap, figures must not be cut.
-        shown.add_column(head, justify="left" if words else "right", no_wrap=not words)
+        shown.add_column(head, justify="left" if words else "right", no_wrap=not words, min_width=8 if words else None)
     return shown
