@@ -64,7 +64,7 @@ class Usage:
             watched.cpu_s = {name: after[name] - before[name] for name in after if name in before}
             watched.cpu_s["bench"] = time.process_time() - own
 
-    async def quiet(self, timeout_s: float = 60) -> None:
+    async def quiet(self, timeout_s: float = 300) -> None:
         """Return when what the last run left behind (relay, visibility) is done, so that it does not hit the next."""
         async with asyncio.timeout(timeout_s):
             cores = _IDLE_CORES
