@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import nats
@@ -15,9 +16,61 @@ from psycopg.rows import dict_row
 _log = logging.getLogger("vanta.relay")
 _BACKOFF_MOST_S = 30
 
+Row = dict[str, Any]
+
+# Whole rows, as long as they stay within the batch together, and always the first. What a dead relay's connection
+# still holds is passed over.
 _TAKE = """
-SELECT outbox_id, subject, payload FROM outbox ORDER BY outbox_id LIMIT %s FOR UPDATE SKIP LOCKED
+WITH taken AS (
+  SELECT outbox_id, event_ids, subject, payload FROM outbox ORDER BY outbox_id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+), counted AS (
+  SELECT *, sum(coalesce(cardinality(event_ids), 1)) OVER w AS events, row_number() OVER w AS n
+  FROM taken WINDOW w AS (ORDER BY outbox_id)
+)
+SELECT outbox_id, event_ids, subject, payload FROM counted WHERE n = 1 OR events <= %(batch)s ORDER BY outbox_id
 """
+
+# The time is written in UTC whatever the session's time zone is.
+_EVENTS = """
+SELECT event_id, 'mirror.' || tenant_id || '.' || entity || '.' || action AS subject,
+  jsonb_build_object('event_id', event_id, 'tenant_id', tenant_id, 'entity', entity, 'entity_id', entity_id,
+    'action', action, 'actor', actor, 'mo_id', mo_id, 'ts', (to_jsonb(ts AT TIME ZONE 'UTC') #>> '{}') || '+00:00',
+    'payload', payload - 'trace') AS body
+FROM audit_events WHERE event_id = ANY(%s::bigint[])
+"""
+
+_DELETE = "DELETE FROM outbox WHERE outbox_id = ANY(%s::bigint[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`message_id` is the same whenever the message is published again; JetStream drops the repeats."""
+
+    subject: str
+    body: Row
+    message_id: str
+
+
+async def compose(cursor: psycopg.AsyncCursor[Row], rows: Sequence[Row]) -> list[Message]:
+    """The messages of outbox rows, in order. Raises LookupError where an event that a row names is not to be seen."""
+    await cursor.execute(_EVENTS, [[event_id for row in rows for event_id in row["event_ids"] or ()]])
+    # The prefixes keep the ids of events, of dead letters and of the bare numbers of former releases apart.
+    events = {e["event_id"]: Message(e["subject"], e["body"], f"event-{e['event_id']}") async for e in cursor}
+    messages = []
+    for row in rows:
+        if row["event_ids"] is None:
+            messages.append(Message(row["subject"], row["payload"], f"dlx-{row['outbox_id']}"))
+        else:
+            messages += [events[event_id] for event_id in row["event_ids"]]
+    return messages
+
+
+def _parts(rows: Sequence[Row], most: int) -> list[Sequence[Row]]:
+    """A row that alone is more than a batch, cut up; all others together."""
+    ids = rows[0]["event_ids"] or () if len(rows) == 1 else ()
+    if len(ids) <= most:
+        return [rows]
+    return [[{**rows[0], "event_ids": ids[at : at + most]}] for at in range(0, len(ids), most)]
 
 
 class Relay:
@@ -55,25 +108,29 @@ class Relay:
         finally:
             await bus.close()
 
-    async def pump(self, database: psycopg.AsyncConnection[dict[str, Any]], bus: NatsClient) -> int:
-        """Publish one batch and delete it once every event is acknowledged; how many there were."""
+    async def pump(self, database: psycopg.AsyncConnection[Row], bus: NatsClient) -> int:
+        """Publish what a batch of rows stands for, and delete them once all is acknowledged; how many messages."""
+        published = 0
         async with database.transaction(), database.cursor() as cursor:
-            await cursor.execute(_TAKE, [self._batch])
+            await cursor.execute(_TAKE, {"batch": self._batch})
             rows = await cursor.fetchall()
+            for part in _parts(rows, self._batch) if rows else ():
+                messages = await compose(cursor, part)
+                await self._publish(bus.jetstream(timeout=self._timeout_s), messages)
+                published += len(messages)
             if rows:
-                await self._publish(bus.jetstream(timeout=self._timeout_s), rows)
-                await cursor.execute("DELETE FROM outbox WHERE outbox_id = ANY(%s)", [[r["outbox_id"] for r in rows]])
-        return len(rows)
+                await cursor.execute(_DELETE, [[row["outbox_id"] for row in rows]])
+        return published
 
-    async def _publish(self, stream: JetStreamContext, rows: Sequence[dict[str, Any]]) -> None:
+    async def _publish(self, stream: JetStreamContext, messages: Sequence[Message]) -> None:
         # In order and all at once: the acknowledgements are awaited together, not one round trip per event.
         waiting = [
             await stream.publish_async(
-                row["subject"],
-                orjson.dumps(row["payload"], default=str),
-                headers={"Nats-Msg-Id": str(row["outbox_id"])},
+                message.subject,
+                orjson.dumps(message.body, default=str),
+                headers={"Nats-Msg-Id": message.message_id},
             )
-            for row in rows
+            for message in messages
         ]
         async with asyncio.timeout(self._timeout_s):
             await asyncio.gather(*waiting)

@@ -1,4 +1,4 @@
-"""The only place where an order's state changes: row, audit event and outbox event in one statement.
+"""The only place where an order's state changes: row, audit event and outbox row in one statement.
 
 Every writer names its events in a CTE `e(tenant_id, entity, entity_id, action, actor, mo_id, payload, n)` and appends
 EMIT. As the events come out of the UPDATE's own RETURNING, a change that did not happen leaves no trace, and one that
@@ -13,17 +13,16 @@ from domain.dispatch import Change
 from domain.orders import FollowerState
 from domain.sizing import plain
 
+# The outbox row only names the events: the relay composes their messages from audit_events, and with one row for all
+# that a statement does, neither the order nor the relay's deletion pays for each event twice.
 EMIT = """
 a AS (
   INSERT INTO audit_events (tenant_id, entity, entity_id, action, actor, mo_id, payload)
   SELECT tenant_id, entity, entity_id, action, actor, mo_id, payload FROM e ORDER BY entity_id, n
-  RETURNING *
+  RETURNING tenant_id, event_id
 ), o AS (
-  INSERT INTO outbox (tenant_id, event_id, subject, payload)
-  SELECT tenant_id, event_id, 'mirror.' || tenant_id || '.' || entity || '.' || action,
-         jsonb_build_object('event_id', event_id, 'tenant_id', tenant_id, 'entity', entity, 'entity_id', entity_id,
-           'action', action, 'actor', actor, 'mo_id', mo_id, 'ts', ts, 'payload', payload - 'trace')
-  FROM a ORDER BY event_id
+  INSERT INTO outbox (tenant_id, event_ids)
+  SELECT tenant_id, array_agg(event_id ORDER BY event_id) FROM a GROUP BY tenant_id
 )
 """
 
@@ -101,10 +100,8 @@ WITH d AS (
   FROM follower_orders f WHERE f.fo_id = ANY(%(fo_ids)s)
   RETURNING *
 )
-INSERT INTO outbox (tenant_id, event_id, subject, payload)
-SELECT d.tenant_id, (SELECT max(event_id) FROM audit_events WHERE mo_id = d.mo_id AND entity_id = d.fo_id),
-       'mirror_dispatch_dlx.' || d.tenant_id, to_jsonb(d)
-FROM d
+INSERT INTO outbox (tenant_id, subject, payload)
+SELECT tenant_id, 'mirror_dispatch_dlx.' || tenant_id, to_jsonb(d) FROM d
 """
 
 _DISABLE = f"""

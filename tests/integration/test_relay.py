@@ -16,10 +16,12 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg.rows import dict_row
 
 from adapters.relay import Relay
+from adapters.store.changes import EMIT
 from adapters.store.dispatch import DispatchStore
 from domain.dispatch import Change
 from domain.orders import FollowerState
 from simulators.receiver import Behaviour
+from tests.conftest import owner_dsn
 from tests.world import World
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
@@ -115,6 +117,78 @@ async def test_an_event_on_the_bus_says_what_the_audit_event_says_without_its_tr
     assert sized["payload"]["follower_id"] == follower
 
 
+# One statement with an event for each of so many made-up entities.
+_STATEMENT = f"""
+WITH e AS (
+  SELECT %(tenant)s::uuid AS tenant_id, 'note' AS entity, %(name)s || lpad(n::text, 6, '0') AS entity_id,
+         %(name)s AS action, 'user:test' AS actor, NULL AS mo_id, '{{}}'::jsonb AS payload, 1 AS n
+  FROM generate_series(1, %(events)s) AS n
+), {EMIT}
+SELECT count(*) AS n FROM a
+"""
+
+
+async def _state(world: World, name: str, events: int) -> None:
+    async with world.database.cursor(world.tenant_id) as cursor:
+        await cursor.execute(_STATEMENT, {"tenant": world.tenant_id, "name": name, "events": events})
+        assert await cursor.fetchone() == {"n": events}
+
+
+async def test_the_events_of_a_statement_wait_in_one_row_and_arrive_in_order(world: World):
+    async with _bus(world) as bus, _outbox(world) as outbox:
+        while await _relay(world).pump(outbox, bus):
+            pass
+        await _state(world, "in_order", 450)
+        waiting = await (await outbox.execute("SELECT event_ids FROM outbox")).fetchall()
+        audited = await world.rows("SELECT event_id FROM audit_events WHERE action = 'in_order' ORDER BY entity_id")
+        assert [row["event_ids"] for row in waiting] == [[row["event_id"] for row in audited]]
+        assert await _relay(world).pump(outbox, bus) == 450  # more than a batch, yet the row goes as a whole
+        events = await _streamed(bus, "mirror_events", f"mirror.{world.tenant_id}.note.in_order")
+    assert [event["event_id"] for event in events] == waiting[0]["event_ids"]
+
+
+async def test_a_batch_takes_the_whole_rows_that_fit_into_it(world: World):
+    async with _bus(world) as bus, _outbox(world) as outbox:
+        while await _relay(world).pump(outbox, bus):
+            pass
+        for size in (120, 80, 1, 300, 5):
+            await _state(world, "batched", size)
+        pumps = [await _relay(world).pump(outbox, bus) for _ in range(5)]
+        events = await _streamed(bus, "mirror_events", f"mirror.{world.tenant_id}.note.batched")
+    assert pumps == [200, 1, 300, 5, 0]
+    assert [event["event_id"] for event in events] == sorted(event["event_id"] for event in events)
+
+
+async def test_an_event_that_the_relay_may_not_see_stays_in_the_outbox(world: World):
+    async with (
+        _bus(world) as bus,
+        _outbox(world) as outbox,
+        await psycopg.AsyncConnection.connect(owner_dsn(world.settings), autocommit=True) as owner,
+    ):
+        while await _relay(world).pump(outbox, bus):
+            pass
+        await _state(world, "hidden", 1)
+        await owner.execute("ALTER POLICY relay ON audit_events USING (action <> 'hidden')")
+        try:
+            with pytest.raises(LookupError):
+                await _relay(world).pump(outbox, bus)
+        finally:
+            await owner.execute("ALTER POLICY relay ON audit_events USING (true)")
+        assert await _relay(world).pump(outbox, bus) == 1
+
+
+async def test_the_time_of_an_event_is_in_utc_whatever_the_relays_time_zone(world: World):
+    async with _bus(world) as bus, _outbox(world) as outbox:
+        await outbox.execute("SET timezone TO 'Asia/Tokyo'")
+        await _state(world, "timed", 1)
+        while await _relay(world).pump(outbox, bus):
+            pass
+        [event] = await _streamed(bus, "mirror_events", f"mirror.{world.tenant_id}.note.timed")
+    [audited] = await world.rows("SELECT ts FROM audit_events WHERE event_id = %s", event["event_id"])
+    assert event["ts"] == audited["ts"].isoformat()
+    assert event["ts"].endswith("+00:00")
+
+
 async def test_a_dead_letter_goes_to_its_own_stream_with_its_whole_context(world: World):
     vault = await world.vault()
     follower = await world.webhook(vault, Behaviour(kind="fail", status=503))
@@ -144,11 +218,12 @@ async def test_a_dead_letter_goes_to_its_own_stream_with_its_whole_context(world
 
 
 @pytest.fixture
-async def relay_process(world: World) -> str:
+async def relay_process(world: World) -> AsyncIterator[str]:
     name = "worker-relay"
     argv = [sys.executable, "-m", "cli", "worker", "--role", "relay"]
     await asyncio.to_thread(world.stack.start_process, name, argv)
-    return name
+    yield name
+    await asyncio.to_thread(world.stack.end, name)
 
 
 async def test_a_bus_that_is_down_and_a_relay_that_is_killed_lose_nothing(world: World, relay_process: str):

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import CheckViolation, InsufficientPrivilege
 from sqlmodel import SQLModel
 
 import models
@@ -122,3 +122,56 @@ async def test_every_table_of_a_tenant_is_under_row_level_security(app: Connecti
     assert sorted(row[0] for row in await found.fetchall()) == OWNED
     roles = await app.execute("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
     assert await roles.fetchone() == (False,)
+
+
+@pytest.fixture
+async def relay(settings: Settings) -> AsyncIterator[Connection]:
+    assert settings.postgres.relay_dsn is not None
+    dsn = settings.postgres.relay_dsn.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+async def test_the_relay_reads_the_events_of_every_tenant(relay: Connection, filled: str, registry: Registry) -> None:
+    other = str(uuid.uuid4())
+    await registry.ensure_tenant(other, "Other", actor=ACTOR)
+    for tenant in (filled, other):
+        assert await _count(relay, "audit_events", f"tenant_id = '{tenant}'") > 0
+
+
+@pytest.mark.parametrize("table", sorted({*OWNED, *SHARED} - {"audit_events", "outbox"}))
+async def test_the_relay_reads_no_table_but_audit_events_and_outbox(relay: Connection, table: str) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        await _count(relay, table)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO audit_events DEFAULT VALUES",
+        "UPDATE audit_events SET actor = 'nobody'",
+        "DELETE FROM audit_events",
+        "SELECT 1 FROM audit_events FOR UPDATE",
+        "INSERT INTO outbox DEFAULT VALUES",
+        "UPDATE outbox SET event_ids = '{1}'",
+    ],
+)
+async def test_the_relay_can_change_no_event(relay: Connection, statement: str) -> None:
+    with pytest.raises(InsufficientPrivilege):
+        await relay.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("event_ids", "'{}'"),
+        ("subject", "'mirror_dispatch_dlx.x'"),
+        ("event_ids, subject, payload", "'{1}', 'mirror_dispatch_dlx.x', '{}'"),
+    ],
+)
+async def test_an_outbox_row_has_events_or_a_message_of_its_own(
+    app: Connection, filled: str, columns: str, values: str
+) -> None:
+    await _become(app, filled)
+    with pytest.raises(CheckViolation, match="ck_outbox_one_form"):
+        await app.execute(f"INSERT INTO outbox (tenant_id, {columns}) VALUES ('{filled}', {values})")

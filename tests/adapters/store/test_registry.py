@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from sqlmodel import select
 
 from adapters.brokers.registry import build_brokers
+from adapters.relay import compose
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.registry import Registry
@@ -34,13 +36,16 @@ async def _vault(registry: Registry, tenant: str) -> str:
 
 
 async def _outbox(settings: Settings, tenant: str) -> list[dict[str, Any]]:
-    """As the relay sees it; the application itself cannot read it."""
+    """As the relay would publish it; the application itself cannot read it."""
     assert settings.postgres.relay_dsn is not None
     dsn = settings.postgres.relay_dsn.get_secret_value()
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        query = "SELECT subject, payload FROM outbox WHERE tenant_id = %s ORDER BY outbox_id"
-        rows = await (await connection.execute(query, [tenant])).fetchall()
-    return [{"subject": subject, **payload} for subject, payload in rows]
+    async with (
+        await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as connection,
+        connection.cursor() as cursor,
+    ):
+        await cursor.execute("SELECT * FROM outbox WHERE tenant_id = %s ORDER BY outbox_id", [tenant])
+        messages = await compose(cursor, await cursor.fetchall())
+    return [{"subject": message.subject, **message.body} for message in messages]
 
 
 async def test_a_tenant_is_created_once(registry: Registry, database: Database, tenant: str) -> None:
