@@ -25,6 +25,7 @@ _QUIET_S = 20  # for the relay to catch up and the last trade log to be written
 _EVERY_S = 0.2
 _MOST_BURIED = 100
 EVENTS, DLX = "mirror_events", "mirror_dispatch_dlx"
+_WAITING = "SELECT coalesce(sum(coalesce(cardinality(event_ids), 1)), 0) FROM outbox"
 Json = dict[str, Any]
 
 
@@ -111,7 +112,7 @@ class Inquiry:
         deadline = time.monotonic() + _QUIET_S
         async with await psycopg.AsyncConnection.connect(dsn.get_secret_value(), autocommit=True) as connection:
             while True:
-                row = await (await connection.execute("SELECT count(*) FROM outbox")).fetchone()
+                row = await (await connection.execute(_WAITING)).fetchone()
                 left = int(row[0]) if row else 0
                 if left == 0 or time.monotonic() > deadline:
                     return left
