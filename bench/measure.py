@@ -38,11 +38,15 @@ SELECT
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Seconds after the start: each follower's first request at the sink, in order; `confirmed` the last of all."""
+    """Seconds after the start: each follower's first request at the sink, in order; `confirmed` the last of all.
+
+    `settled` is when the order's workflow ended, and with it every follower's.
+    """
 
     arrivals: list[float]
     sent_twice: int
     confirmed: float | None = None
+    settled: float | None = None
 
     @property
     def first(self) -> float:
@@ -102,9 +106,10 @@ async def ours(bench: Bench, vault_id: str, followers: int) -> tuple[Run, str]:
     async with caller(bench) as client:
         placed = await place(client, vault_id)
         await ended(bench, placed)
+        settled = time.monotonic() - placed.began
     confirmed = await confirmed_after(bench, placed, followers)
     run = run_of(await drain(bench), placed.began)
-    return Run(run.arrivals, run.sent_twice, confirmed), placed.mo_id
+    return Run(run.arrivals, run.sent_twice, confirmed, settled), placed.mo_id
 
 
 def caller(bench: Bench) -> httpx.AsyncClient:

@@ -79,7 +79,7 @@ def _size(size: Size) -> dict[str, Any]:
         "followers": size.followers,
         "runs": [
             {"empty_children_s": r.empty_children_s, "round_trip_s": r.round_trip_s}
-            | {system: {**figures, "confirmed": run.confirmed, "sent_twice": run.sent_twice,
+            | {system: {**figures, "confirmed": run.confirmed, "settled": run.settled, "sent_twice": run.sent_twice,
                         "lost": size.followers - len(run.arrivals)}
                for system, run in r.runs.items() for figures in [tables.figures_of(run)]}
             for r in size.rounds

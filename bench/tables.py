@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.table import Table
 
-from bench.figures import median, percentile
+from bench.figures import median, median_ratio, percentile
 from bench.measure import Run
 from bench.results import SYSTEMS, Results, Size
 from bench.targets import TARGETS, Target, sizes_of
@@ -75,16 +75,20 @@ def _latency(size: Size, system: str) -> Sequence[str] | None:
 def ratios(results: Results) -> Table:
     shown = _table(
         "Ratios: the median of each run's own ratio, as the systems take turns within a run",
-        ("followers", "ours ÷ floor", "textbook ÷ ours", "textbook ÷ floor", "all done ÷ engine"),
-        "of the last request; all done ÷ engine: ours confirmed and audited ÷ an empty child each completed",
+        ("followers", "ours ÷ floor", "textbook ÷ ours", "done ÷ engine", "settled ÷ engine", "settled s"),
+        "÷ of the last request; done: ours confirmed and audited; settled: our last child ended too\n"
+        "engine: an empty child each completed",
     )
     for size in sizes_of(results):
-        pairs = (("ours", "floor"), ("textbook", "ours"), ("textbook", "floor"))
-        done = [
-            ours / engine for r in size.rounds if (ours := r.done("ours")) is not None and (engine := r.done("engine"))
-        ]
-        cells = [size.last_ratio(top, bottom) for top, bottom in pairs] + [median(done)]
-        shown.add_row(f"{size.followers:,}", *(_BLANK if cell is None else f"{cell:.2f}" for cell in cells))
+        settled = [r.runs["ours"].settled if "ours" in r.runs else None for r in size.rounds]
+        cells = (
+            size.last_ratio("ours", "floor"),
+            size.last_ratio("textbook", "ours"),
+            median_ratio((r.done("ours"), r.done("engine")) for r in size.rounds),
+            median_ratio(zip(settled, (r.done("engine") for r in size.rounds), strict=True)),
+        )
+        told = [_BLANK if cell is None else f"{cell:.2f}" for cell in cells]
+        shown.add_row(f"{size.followers:,}", *told, seconds(median(settled)))
     return shown
 
 

@@ -7,9 +7,11 @@ from bench.statements import Statement
 from bench.usage import Watched
 
 
-def run(followers: int, last_s: float, *, confirmed: float | None = None, twice: int = 0) -> Run:
+def run(
+    followers: int, last_s: float, *, confirmed: float | None = None, twice: int = 0, settled: float | None = None
+) -> Run:
     """Arrivals evenly spread up to `last_s`."""
-    return Run([last_s * k / followers for k in range(1, followers + 1)], twice, confirmed)
+    return Run([last_s * k / followers for k in range(1, followers + 1)], twice, confirmed, settled)
 
 
 def usage(*, events: int = 3_000, size_bytes: int = 1_500_000, worker_bytes: int = 300_000_000) -> OrderUsage:
@@ -23,7 +25,7 @@ def usage(*, events: int = 3_000, size_bytes: int = 1_500_000, worker_bytes: int
 def size(followers: int, *, floor: float, ours: float, textbook: float) -> Size:
     runs = {
         "floor": run(followers, floor),
-        "ours": run(followers, ours, confirmed=2 * ours),
+        "ours": run(followers, ours, confirmed=2 * ours, settled=3.75 * ours),
         "textbook": run(followers, textbook, confirmed=2 * textbook),
     }
     trip = ours if followers == 1 else None

@@ -15,8 +15,8 @@ def test_the_document_holds_targets_runs_and_costs(tmp_path: Path):
     assert all(target["met"] for target in document["targets"])
     ours = document["sizes"][2]["runs"][0]["ours"]
     assert ours == {
-        "first": 0.0012, "p50": 0.6, "p99": 1.188, "last": 1.2, "spread": 1.1988, "confirmed": 2.4, "sent_twice": 0,
-        "lost": 0,
+        "first": 0.0012, "p50": 0.6, "p99": 1.188, "last": 1.2, "spread": 1.1988, "confirmed": 2.4, "settled": 4.5,
+        "sent_twice": 0, "lost": 0,
     }  # fmt: skip
     assert document["sizes"][2]["history"] == {"events": 3_000, "size_bytes": 1_500_000}
     assert document["sizes"][2]["statements"] == [50]

@@ -55,6 +55,11 @@ def test_lost_and_doubled_requests_are_shown():
     assert row.split()[-2:] == ["10", "7"]
 
 
+def test_what_is_done_and_what_has_settled_are_held_against_the_engine():
+    row = next(line for line in printed(tables.ratios(factory.good())).splitlines() if line.startswith("  1,000 "))
+    assert row.split() == ["1,000", "1.20", "50.00", "0.80", "1.50", "4.500"]
+
+
 def test_statements_are_told_per_order_and_per_follower():
     row = next(line for line in printed(tables.costs(factory.good())).splitlines() if line.startswith("  100 "))
     assert row.split() == ["100", "3,000", "1,500", "50", "0.50", "10", "10"]
