@@ -1,6 +1,6 @@
 """`python -m bench.clients`: which asynchronous HTTP client posts fastest, and whether it or the sink is the limit.
 
-Client and sink are processes of their own; the lower of a row's two CPU times is the one that waits for the other.
+Client and sink are processes of their own: the one whose CPU time comes near the clock's is the limit.
 """
 
 import argparse

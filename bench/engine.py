@@ -7,7 +7,7 @@ import uuid
 from bench.engine_workflows import QUEUE, ROUND_TRIP_QUEUE, EmptyOrder, Pages, RoundTrip
 from bench.measure import TIMEOUT_S, Bench
 
-# Measured with pages of 500: children started without a bound are the fastest.
+# 1,000 children took 14 s without a bound or with one of 200, and 17 to 21 s with one of 50.
 WINDOW = 0
 
 
