@@ -17,7 +17,7 @@ class Attempt(SQLModel, table=True):
 
     fo_id: str = Field(foreign_key="follower_orders.fo_id", primary_key=True)
     attempt_no: int = Field(primary_key=True)
-    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
     via: str
     started_at: datetime = timestamp(now=True)
     ended_at: datetime | None = timestamp(nullable=True)
@@ -33,7 +33,7 @@ class Fill(SQLModel, table=True):
     __tablename__ = "fills"
 
     fill_id: str = Field(primary_key=True)
-    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
     fo_id: str = Field(foreign_key="follower_orders.fo_id", index=True)
     follower_id: str
     symbol: str

@@ -16,7 +16,7 @@ class WebhookKey(SQLModel, table=True):
 
     key_ref: str = Field(primary_key=True)
     version: int = Field(primary_key=True)
-    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
     key_id: str
     sealed: bytes
     created_at: datetime = timestamp(now=True)
@@ -29,7 +29,7 @@ class Credential(SQLModel, table=True):
     __tablename__ = "credentials"
 
     cred_ref: str = Field(primary_key=True)
-    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
     venue: str
     environment: str
     key_id: str

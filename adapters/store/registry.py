@@ -122,7 +122,8 @@ class Registry:
 
     async def list_followers(self, tenant_id: str, vault_id: str, *, limit: int, after: str = "") -> Sequence[Follower]:
         """In the order of their ids, those beyond `after`. Raises NotFound for the vault."""
-        wanted = select(Follower).where(Follower.vault_id == vault_id, col(Follower.follower_id) > after)
+        mine = Follower.tenant_id == UUID(tenant_id), Follower.vault_id == vault_id
+        wanted = select(Follower).where(*mine, col(Follower.follower_id) > after)
         async with self._database.session(tenant_id) as session:
             await require(session, Vault, "vault", vault_id)
             return (await session.exec(wanted.order_by(col(Follower.follower_id)).limit(limit))).all()

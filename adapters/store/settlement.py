@@ -28,7 +28,8 @@ SELECT mo_id FROM u
 
 _GIVE_BACK = """
 UPDATE positions h SET qty = h.qty - m.qty * (CASE m.side WHEN 'buy' THEN 1 ELSE -1 END), updated_at = now()
-FROM manager_orders m WHERE m.mo_id = %s AND h.holder_id = m.vault_id AND h.symbol = m.symbol
+FROM manager_orders m
+WHERE m.mo_id = %s AND h.tenant_id = m.tenant_id AND h.holder_id = m.vault_id AND h.symbol = m.symbol
 """
 
 
