@@ -25,7 +25,11 @@ class MirrorOrderInput:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of the order at the door. `code`, `reason` and `field` say why it was refused."""
+    """What became of the order at the door. `code`, `reason` and `field` say why it was refused.
+
+    `routes` are, for each page, those that it has something to send by. The last three are the platform's settings,
+    which workflows must not read themselves.
+    """
 
     mo_id: str
     accepted: bool
@@ -36,7 +40,9 @@ class Admission:
     field: str | None = None
     followers: int = 0
     shards: int = 0
+    routes: tuple[tuple[str, ...], ...] = ()
     wave: bool = True
+    waves_at_once: int = 50
     children_starting: int = 50
 
 

@@ -2,7 +2,7 @@
 
 from models.audit import AuditEvent, OutboxEvent
 from models.delivery import Attempt, DeadLetter, Fill
-from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotFollower
+from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
 from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
@@ -23,7 +23,7 @@ __all__ = [
     "Position",
     "Price",
     "Snapshot",
-    "SnapshotFollower",
+    "SnapshotPage",
     "Subscription",
     "Tenant",
     "User",

@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Field, Index, SQLModel
+from sqlmodel import JSON, Column, Field, Index, SQLModel
 
-from models.columns import json, numeric, timestamp
+from models.columns import json, numeric, text_list, timestamp
 
 
 class ManagerOrder(SQLModel, table=True):
@@ -50,18 +50,20 @@ class Snapshot(SQLModel, table=True):
     digest: str
 
 
-class SnapshotFollower(SQLModel, table=True):
-    """One follower of the vault as frozen in the snapshot; `shard` is the page that expands it."""
+class SnapshotPage(SQLModel, table=True):
+    """A page of the vault's followers as frozen in the snapshot: a JSON list of terms, by follower id.
 
-    __tablename__ = "snapshot_followers"
-    __table_args__ = (Index("ix_snapshot_followers_shard", "mo_id", "shard"),)
+    `routes` are those that the page's first wave has something to send by.
+    """
+
+    __tablename__ = "snapshot_pages"
 
     mo_id: str = Field(foreign_key="manager_orders.mo_id", primary_key=True)
-    follower_id: str = Field(primary_key=True)
+    shard: int = Field(primary_key=True)
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
-    shard: int
-    holding: Decimal = numeric()
-    terms: dict[str, Any] = json()
+    routes: list[str] = text_list()
+    # Kept as it was written, not as jsonb: it is read whole, and its digest is of these very bytes.
+    body: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
 
 
 class FollowerOrder(SQLModel, table=True):

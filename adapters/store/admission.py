@@ -40,6 +40,13 @@ WHERE v.vault_id = %(vault_id)s
 FOR UPDATE OF v
 """
 
+_STORED = """
+SELECT state, reason, fingerprint, followers, shards,
+  (SELECT coalesce(jsonb_agg(to_jsonb(p.routes) ORDER BY p.shard), '[]') FROM snapshot_pages p WHERE p.mo_id = m.mo_id)
+    AS routes
+FROM manager_orders m WHERE mo_id = %s
+"""
+
 _INSERT = """
 INSERT INTO manager_orders (mo_id, tenant_id, vault_id, symbol, venue, side, qty, order_type, limit_price, tif, meta,
   state, reason, effect, fingerprint, source, actor, expires_at)
@@ -49,24 +56,32 @@ VALUES (%(mo_id)s, %(tenant_id)s, %(vault_id)s, %(symbol)s, %(venue)s, %(side)s,
 """
 
 # Followers are paged by id, so that a page is a key and never a list. The route is the account that serves the rail.
+# Texts and not jsonb: a page is written once and read whole, and the digest is of what was written. Subqueries and not
+# joins: with statistics from before the followers came, a join reads every position of the symbol for each of them.
 _FREEZE = """
-WITH s AS (
-  INSERT INTO snapshot_followers (mo_id, follower_id, tenant_id, shard, holding, terms)
-  SELECT %(mo_id)s, f.follower_id, f.tenant_id,
-         (row_number() OVER (ORDER BY f.follower_id) - 1) / %(page)s, coalesce(h.qty, 0),
-         jsonb_build_object('mode', f.mode, 'scale', f.scale::text, 'max_pos_usd', f.max_pos_usd::text,
-           'kill_switch', f.kill_switch, 'persona', f.persona, 'fractional', f.fractional,
-           'endpoint_disabled', f.endpoint_disabled_at IS NOT NULL,
-           'route', CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE c.venue END)
-  FROM followers f
-  LEFT JOIN positions h ON h.tenant_id = f.tenant_id AND h.holder_id = f.follower_id AND h.symbol = %(symbol)s
-  LEFT JOIN credentials c ON c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active'
-  WHERE f.vault_id = %(vault_id)s
-  RETURNING follower_id, shard, holding, terms
+WITH f AS (
+  SELECT f.*, (row_number() OVER (ORDER BY f.follower_id) - 1) / %(page)s AS shard,
+         coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = f.tenant_id AND h.holder_id = f.follower_id
+           AND h.symbol = %(symbol)s), 0) AS holding,
+         f.endpoint_disabled_at IS NOT NULL AS disabled,
+         CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
+           WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active') END AS route
+  FROM followers f WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
+), s AS (
+  INSERT INTO snapshot_pages (mo_id, shard, tenant_id, routes, body)
+  SELECT %(mo_id)s, shard, tenant_id,
+         coalesce(array_agg(DISTINCT route) FILTER (
+           WHERE route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled), '{}'),
+         json_agg(json_build_object('follower_id', follower_id, 'mode', mode, 'scale', scale::text,
+           'holding', holding::text, 'max_pos_usd', max_pos_usd::text, 'kill_switch', kill_switch,
+           'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'route', route)
+           ORDER BY follower_id)
+  FROM f GROUP BY tenant_id, shard
+  RETURNING shard, routes, body
 )
-SELECT count(*) AS followers, coalesce(max(shard) + 1, 0) AS shards,
-       encode(sha256(convert_to(coalesce(string_agg(follower_id || ' ' || holding || ' ' || terms, E'\\n'
-         ORDER BY follower_id), ''), 'UTF8')), 'hex') AS digest
+SELECT (SELECT count(*) FROM f) AS followers, count(*) AS shards,
+       coalesce(jsonb_agg(to_jsonb(routes) ORDER BY shard), '[]') AS routes,
+       encode(sha256(convert_to(coalesce(string_agg(body::text, E'\\n' ORDER BY shard), ''), 'UTF8')), 'hex') AS digest
 FROM s
 """
 
@@ -100,9 +115,7 @@ class AdmissionStore:
             return await self._accept(cursor, order, facts, effect, now)
 
     async def _stored(self, cursor: Cursor, mo_id: str) -> Admission | None:
-        await cursor.execute(
-            "SELECT state, reason, fingerprint, followers, shards FROM manager_orders WHERE mo_id = %s", [mo_id]
-        )
+        await cursor.execute(_STORED, [mo_id])
         row = await cursor.fetchone()
         if row is None:
             return None
@@ -112,6 +125,7 @@ class AdmissionStore:
         return Admission(
             mo_id, not refused, state, row["fingerprint"], code=code if refused else None,
             reason=reason if refused else None, followers=row["followers"], shards=row["shards"],
+            routes=_routes(row["routes"]),
         )  # fmt: skip
 
     async def _facts(self, cursor: Cursor, order: MirrorOrderInput) -> dict[str, Any]:
@@ -155,7 +169,7 @@ class AdmissionStore:
         await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
         ref = "crypto_ref" if facts["rail"] == "crypto" else "equities_ref"
-        await cursor.execute(_FREEZE, {**keys, "page": self._page_size, "ref": ref})
+        await cursor.execute(_FREEZE, {**keys, "tenant_id": order.tenant_id, "page": self._page_size, "ref": ref})
         frozen = await cursor.fetchone()
         assert frozen is not None
         body = _snapshot(facts, effect, price, frozen["digest"], now)
@@ -174,7 +188,7 @@ class AdmissionStore:
         await self._emit(cursor, order, [(ManagerState.DISPATCHING, detail)])
         return Admission(
             order.mo_id, accepted=True, state=ManagerState.DISPATCHING, fingerprint=order.fingerprint,
-            followers=frozen["followers"], shards=frozen["shards"],
+            followers=frozen["followers"], shards=frozen["shards"], routes=_routes(frozen["routes"]),
         )  # fmt: skip
 
     async def _insert(
@@ -234,6 +248,10 @@ def _snapshot(
         "followers": followers_digest,
         **{name: None if facts[name] is None else plain(facts[name]) for name in numbers},
     }
+
+
+def _routes(pages: list[list[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(page) for page in pages)
 
 
 def _tighter(platform: Decimal, vault: Any) -> Decimal:
