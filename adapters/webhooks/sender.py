@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from yarl import URL
 
 from adapters.webhooks.answers import classify
@@ -65,8 +64,6 @@ class AiohttpWebhookSender:
             resolver=self._resolver or ThreadPoolResolver(),
             socket_factory=self._guard.make_socket,
         )
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_written)
         # The threshold above the total keeps aiohttp from rounding 10 s up to the next whole second.
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, ceil_threshold=self._timeout_s + 1)
         self._session = aiohttp.ClientSession(
@@ -76,7 +73,6 @@ class AiohttpWebhookSender:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            trace_configs=[trace],
         )
 
     async def close(self) -> None:
@@ -114,7 +110,9 @@ class AiohttpWebhookSender:
             CURRENT.reset(token)
 
     async def _post(self, session: aiohttp.ClientSession, url: URL, request: WebhookRequest) -> SendOutcome:
-        async with session.post(url, data=request.body, headers=request.headers, allow_redirects=False) as response:
+        async with session.post(
+            url, data=_Body(request.body), headers=request.headers, allow_redirects=False
+        ) as response:
             body = await self._read(response)
             return classify(response.status, response.headers, body, self._now())
 
@@ -135,11 +133,16 @@ class AiohttpWebhookSender:
         return b"".join(chunks)
 
 
-async def _mark_written(
-    _session: aiohttp.ClientSession, _context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    # Fires before the first byte goes to the transport: whatever fails earlier has provably sent nothing.
-    CURRENT.get().written = True
+class _Body(aiohttp.BytesPayload):
+    """Notes that the body's first byte is about to go to the transport.
+
+    Whatever fails earlier has provably sent no whole request, whether or not its headers are on their way. Tracing the
+    request would tell as much, for a fifteenth of the processor time of the whole send.
+    """
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        CURRENT.get().written = True
+        await super().write_with_length(writer, content_length)
 
 
 def _failure(attempt: Attempt, error: Exception) -> SendOutcome:
