@@ -143,18 +143,16 @@ def api() -> None:
 
 @app.command()
 def worker(
-    role: Annotated[list[str], typer.Option(help="orchestration, dispatch, relay; may be repeated.")],
+    role: Annotated[list[str], typer.Option(help="orchestration, followers, dispatch, relay; may be repeated.")],
 ) -> None:
     """Run one worker process with the settings of the environment."""
-    import asyncio
-
     import worker as worker_process
     from adapters import logs
     from settings import Settings
 
     settings = Settings()
     logs.configure(settings.log_level)
-    asyncio.run(worker_process.run(settings, role))
+    worker_process.serve(settings, role)
 
 
 @app.command()

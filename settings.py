@@ -19,7 +19,9 @@ EMBEDDED_ONLY = "embedded-only"
 class PostgresSettings(BaseModel):
     dsn: SecretStr = Field(description="Application role (owns no tables, subject to row-level security).")
     owner_dsn: SecretStr | None = Field(default=None, description="Owner role; only `vanta db` needs it.")
-    relay_dsn: SecretStr | None = Field(default=None, description="Role that may read and mark the outbox only.")
+    relay_dsn: SecretStr | None = Field(
+        default=None, description="Role that may read events and empty the outbox only."
+    )
     pool_size: int = Field(default=10, ge=1, le=200, description="Connections per process.")
     pool_timeout_s: int = Field(default=10, ge=1, description="Longest wait for a connection.")
     statement_timeout_ms: int = Field(default=15_000, ge=100, description="Postgres ends longer statements.")
@@ -80,7 +82,7 @@ class WebhookSettings(BaseModel):
     allowed_networks: list[IPv4Network | IPv6Network] = Field(
         default_factory=list, description="Non-public networks that may be reached; for development only."
     )
-    max_connections: int = Field(default=200, ge=1, description="Per worker process.")
+    max_connections: int = Field(default=400, ge=1, description="Per worker process.")
     max_connections_per_host: int = Field(default=100, ge=1, description="To one receiver.")
 
 
@@ -95,8 +97,11 @@ class AlpacaSettings(BaseModel):
 class DispatchSettings(BaseModel):
     wave: bool = Field(default=True, description="Send first attempts in a wave; off changes latency only.")
     page_size: int = Field(default=500, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
-    wave_concurrency: int = Field(default=100, ge=1, le=1_000, description="Requests of a wave in flight.")
-    wave_batch: int = Field(default=100, ge=1, le=500, description="Orders claimed, sent and recorded together.")
+    waves_at_once: int = Field(default=50, ge=1, le=500, description="Waves of one manager order under way.")
+    wave_in_flight: int = Field(default=2_000, ge=2, le=10_000, description="Orders of waves claimed, per process.")
+    wave_in_flight_per_host: int = Field(default=1_000, ge=2, le=10_000, description="Of these, for one destination.")
+    wave_batch: int = Field(default=250, ge=1, le=500, description="Orders claimed in one transaction.")
+    background_nice: int = Field(default=10, ge=0, le=19, description="How far pages and relay give way to waves.")
     children_starting: int = Field(default=50, ge=1, le=500, description="Child workflows being started at once.")
 
 

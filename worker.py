@@ -1,9 +1,11 @@
 """The workers' composition root: settings → clients → activity objects → Workers; drains on SIGTERM."""
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from activities.delivery import DeliveryActivities
+from activities.gate import Gate
 from activities.ingest import IngestActivities
+from activities.lanes import Lanes
 from activities.mirroring import MirrorActivities
 from activities.sending import Sending
 from activities.wave import WaveActivities
@@ -30,15 +34,18 @@ from adapters.store.dispatch import DispatchStore
 from adapters.store.expansion import ExpansionStore
 from adapters.store.ingestion import IngestionStore
 from adapters.store.settlement import SettlementStore
+from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
 from temporal.orders import MirrorOrders
-from workflows import ALL
+from workflows.registry import ALL
 
 _log = logging.getLogger("vanta.worker")
-ROLES = ("orchestration", "dispatch", "relay")
+ROLES = ("orchestration", "followers", "dispatch", "relay")
+# What follows the first attempts must not take the processor from the next order's.
+BACKGROUND = frozenset({"followers", "relay"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,15 @@ class Clients:
     temporal: Client
     database: Database
     stack: AsyncExitStack
+
+
+def serve(settings: Settings, roles: Sequence[str]) -> None:
+    """`run` on the fastest event loop there is, giving way to waves where all roles may."""
+    if set(roles) <= BACKGROUND:
+        _give_way(settings.dispatch.background_nice)
+    loop = None if sys.platform == "win32" else importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run(settings, roles))
 
 
 async def run(settings: Settings, roles: Sequence[str]) -> None:
@@ -67,7 +83,27 @@ async def run(settings: Settings, roles: Sequence[str]) -> None:
 
 
 async def orchestration(clients: Clients) -> list[Any]:
-    """Workflows and the database steps around them."""
+    """Manager orders' workflows and the database steps around them."""
+    settings = clients.settings
+    steps = _mirroring(clients)
+    path = settings.ingest.queue_path
+    if path is not None:
+        starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
+        queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
+        steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
+    await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
+    return [_worker(clients, queues.ORCHESTRATION, steps, workflows=ALL)]
+
+
+async def followers(clients: Clients) -> list[Any]:
+    """Everything after the first waves: pages, and the workflows that own the orders.
+
+    In a process of its own, as a page's hundreds of workflows would keep the next manager order waiting.
+    """
+    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), workflows=ALL)]
+
+
+def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     settings, database = clients.settings, clients.database
     mirroring = MirrorActivities(
         AdmissionStore(
@@ -81,19 +117,13 @@ async def orchestration(clients: Clients) -> list[Any]:
         SettlementStore(database),
         ObjectStore(settings.s3),
         wave=settings.dispatch.wave,
+        waves_at_once=settings.dispatch.waves_at_once,
         children_starting=settings.dispatch.children_starting,
     )
-    steps: list[Callable[..., Any]] = [
-        mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_orders, mirroring.settle,
-        mirroring.cancel, mirroring.archive,
+    return [
+        mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_due_pages, mirroring.list_orders,
+        mirroring.settle, mirroring.cancel, mirroring.archive,
     ]  # fmt: skip
-    path = settings.ingest.queue_path
-    if path is not None:
-        starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
-        queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
-        steps.append(IngestActivities(queue, IngestionStore(database), starter).ingest)
-    await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
-    return [_worker(clients, queues.ORCHESTRATION, steps, workflows=ALL)]
 
 
 async def dispatch(clients: Clients) -> list[Any]:
@@ -112,8 +142,15 @@ async def dispatch(clients: Clients) -> list[Any]:
     brokers = build_brokers(alpaca=settings.alpaca)
     clients.stack.push_async_callback(close_brokers, brokers)
     sending = Sending(sender, brokers, SecretBox(settings.secrets.master_keys.get_secret_value()))
+    limits = settings.dispatch
+    gate = Gate(total=limits.wave_in_flight, per_host=limits.wave_in_flight_per_host)
     wave = WaveActivities(
-        store, sending, concurrency=settings.dispatch.wave_concurrency, batch=settings.dispatch.wave_batch
+        WaveStore(clients.database),
+        store,
+        sending,
+        gate,
+        Lanes(hooks.max_connections_per_host),
+        batch=limits.wave_batch,
     )
     delivery = DeliveryActivities(store, sending)
     steps: list[Callable[..., Any]] = [
@@ -137,7 +174,7 @@ async def relay(clients: Clients) -> list[Any]:
     return [_task(service.run())]
 
 
-_SERVICES = {"orchestration": orchestration, "dispatch": dispatch, "relay": relay}
+_SERVICES = {"orchestration": orchestration, "followers": followers, "dispatch": dispatch, "relay": relay}
 
 
 def _worker(
@@ -175,6 +212,13 @@ async def _task(work: Any) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _give_way(nice: int) -> None:
+    os.nice(nice)
+    # Linux desktops and VMs schedule by session first, and then only between a session's own processes.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _stop_on_signals() -> asyncio.Event:

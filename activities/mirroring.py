@@ -37,10 +37,11 @@ class CancelInput:
     tenant_id: str
     mo_id: str
     actor: str
+    shards: int = 0
 
 
 class MirrorActivities:
-    """`wave` and `children_starting` are handed to the workflows, which must not read settings themselves."""
+    """The last three are handed to the workflows, which must not read settings themselves."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class MirrorActivities:
         objects: "ObjectStore",
         *,
         wave: bool,
+        waves_at_once: int,
         children_starting: int,
     ) -> None:
         self._admission = admission
@@ -59,17 +61,23 @@ class MirrorActivities:
         self._settlement = settlement
         self._objects = objects
         self._wave = wave
+        self._waves_at_once = waves_at_once
         self._children_starting = children_starting
 
     @activity.defn
     async def admit(self, order: MirrorOrderInput) -> Admission:
         async with translated():
             admission = await self._admission.admit(order, datetime.now(UTC))
-        return replace(admission, wave=self._wave, children_starting=self._children_starting)
+        return replace(
+            admission,
+            wave=self._wave,
+            waves_at_once=self._waves_at_once,
+            children_starting=self._children_starting,
+        )
 
     @activity.defn
     async def expand(self, key: ShardKey) -> dict[str, int]:
-        """Orders to send, by route."""
+        """Store the orders that no wave has stored; how many are to be sent, by route."""
         return await self._expansion.expand(key.tenant_id, key.mo_id, key.shard)
 
     @activity.defn
@@ -82,12 +90,24 @@ class MirrorActivities:
         return await self._dispatch.refs(key.tenant_id, key.mo_id, key.shard, due_only=True)
 
     @activity.defn
+    async def list_due_pages(self, key: OrderKey) -> list[int]:
+        """The pages that have such an order."""
+        return await self._dispatch.due_pages(key.tenant_id, key.mo_id)
+
+    @activity.defn
     async def settle(self, key: OrderKey) -> Settlement:
         return await self._settlement.settle(key.tenant_id, key.mo_id)
 
     @activity.defn
     async def cancel(self, order: CancelInput) -> Cancellation:
-        return await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+        """Stop every send that is still to come; then write down, as cancelled, the orders that nobody had stored."""
+        first = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+        for shard in range(order.shards):
+            await self._expansion.expand(order.tenant_id, order.mo_id, shard)
+        if not order.shards:
+            return first
+        rest = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+        return replace(rest, cancelled=first.cancelled + rest.cancelled)
 
     @activity.defn
     async def archive(self, key: OrderKey) -> str:

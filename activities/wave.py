@@ -1,17 +1,23 @@
 """The wave: a page's first attempts, concurrently, with claims and results written in bulk.
 
-It is an accelerator and owns nothing: whatever it leaves behind when it dies is in the database as untouched or as
-claimed, and the order's own workflow takes it from there.
+It is an accelerator and owns nothing: whatever it leaves behind when it dies is in the database as claimed or not there
+at all, and the order's own workflow takes it from there.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.gate import Gate
 from activities.heartbeat import beating
+from activities.lanes import Lanes
 from activities.mirroring import ShardKey
 from activities.sending import Sending
 from domain.dispatch import PendingOrder
@@ -19,10 +25,13 @@ from domain.ports import SendOutcome
 
 if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
+    from adapters.store.expansion import SizedOrder
+    from adapters.store.waves import WavePage, WaveStore
 
+# The last follower's price comes before everybody's confirmation: results are written when no wave of this process has
+# anything left to send, but no later than this after they are known.
+RECORD_WITHIN_S = 4
 RECORD_MOST = 250
-
-_Result = tuple[PendingOrder, SendOutcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,7 @@ class WaveInput:
 
 @dataclass(slots=True)
 class WaveResult:
-    """Counts of orders: `sent` were attempted, `stopped` were refused by a guard at the last moment."""
+    """Counts of orders: `sent` were attempted, `stopped` were left to their owners by a guard."""
 
     sent: int = 0
     stopped: int = 0
@@ -41,57 +50,129 @@ class WaveResult:
 
 
 class WaveActivities:
-    """`concurrency` bounds the requests in flight, `batch` the orders claimed ahead of being sent."""
+    """`gate` bounds what is claimed in this process, `lanes` what is on the wire to one destination.
 
-    def __init__(self, store: "DispatchStore", sending: Sending, *, concurrency: int, batch: int) -> None:
+    `batch` orders are claimed in one transaction.
+    """
+
+    def __init__(
+        self, waves: "WaveStore", store: "DispatchStore", sending: Sending, gate: Gate, lanes: Lanes, *, batch: int
+    ) -> None:
+        self._waves = waves
         self._store = store
         self._sending = sending
-        self._concurrency = concurrency
+        self._gate = gate
+        self._lanes = lanes
         self._batch = batch
+        self._running = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     @activity.defn
     async def dispatch_wave(self, wave: WaveInput) -> WaveResult:
-        result = WaveResult()
-        # Bounded by what can be in flight: a recorder that falls behind slows the sends down instead of growing.
-        done: asyncio.Queue[_Result | None] = asyncio.Queue(maxsize=self._concurrency + self._batch)
-        async with beating(lambda: (result.sent, result.recorded)), asyncio.TaskGroup() as group:
-            group.create_task(self._record(wave.shard.tenant_id, done, result))
-            await self._send_all(wave, done, result)
-            await done.put(None)
+        run = _Run()
+        result = run.result
+        try:
+            async with beating(lambda: (result.sent, result.recorded)), asyncio.TaskGroup() as group:
+                group.create_task(self._record(wave.shard.tenant_id, run))
+                async with self._sending_now():
+                    await self._send_page(wave, run)
+                run.end()
+        finally:
+            # A wave that was cancelled must not send what still stands in line: its owners will.
+            run.closed = True
         return result
 
-    async def _send_all(self, wave: WaveInput, done: "asyncio.Queue[_Result | None]", result: WaveResult) -> None:
-        slots = asyncio.Semaphore(self._concurrency)
-
-        async def send(order: PendingOrder) -> None:
-            try:
-                await done.put((order, await self._sending.send(order)))
-            finally:
-                slots.release()
-
+    async def _send_page(self, wave: WaveInput, run: "_Run") -> None:
         key = wave.shard
-        async with asyncio.TaskGroup() as group:
-            while claim := await self._store.claim_page(
-                key.tenant_id, key.mo_id, key.shard, wave.route, self._batch, datetime.now(UTC)
-            ):
-                result.stopped += claim.stopped
-                for order in claim.send:
-                    await slots.acquire()
-                    result.sent += 1
-                    group.create_task(send(order))
-
-    async def _record(self, tenant_id: str, done: "asyncio.Queue[_Result | None]", result: WaveResult) -> None:
-        """Write whatever has finished since the last write, in one transaction, until the wave says None."""
-        last = False
-        while not last:
-            batch: list[_Result] = []
-            item = await done.get()
-            while item is not None:
-                batch.append(item)
-                if len(batch) >= RECORD_MOST or done.empty():
-                    break
-                item = done.get_nowait()
-            last = item is None
+        page = await self._waves.page(key.tenant_id, key.mo_id, key.shard, wave.route)
+        waiting = page.by_host()
+        while waiting:
+            batch = self._gate.enter(waiting, self._batch)
             if batch:
+                await self._send_batch(page, batch, run)
+            else:
+                await self._gate.reopened()
+        await run.idle.wait()
+
+    async def _send_batch(self, page: "WavePage", batch: "list[tuple[str, SizedOrder]]", run: "_Run") -> None:
+        hosts = {order.fo_id: host for host, order in batch}
+        try:
+            for order in await self._waves.open(page, [order for _, order in batch], datetime.now(UTC)):
+                host = hosts.pop(order.fo_id)
+                run.sending()
+                self._lanes.put(host, partial(self._send, order, host, run))
+        finally:
+            run.result.stopped += len(hosts)
+            for host in hosts.values():
+                self._gate.leave(host)
+
+    async def _send(self, order: PendingOrder, host: str, run: "_Run") -> None:
+        try:
+            if not run.closed:
+                run.add(order, await self._sending.send(order))
+        finally:
+            self._gate.leave(host)
+            run.sent()
+
+    async def _record(self, tenant_id: str, run: "_Run") -> None:
+        """Write whatever has come back since the last write, in one transaction, until all is written."""
+        while True:
+            await run.some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RECORD_WITHIN_S):
+                    await self._quiet.wait()
+            while batch := run.take(RECORD_MOST):
                 await self._store.record(tenant_id, batch)
-                result.recorded += len(batch)
+                run.result.recorded += len(batch)
+            if run.complete:
+                return
+
+    @asynccontextmanager
+    async def _sending_now(self) -> AsyncIterator[None]:
+        self._running += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._quiet.set()
+
+
+class _Run:
+    """One wave: how many are on their way, and what has come back and is not yet written. A page bounds both."""
+
+    def __init__(self) -> None:
+        self.result = WaveResult()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.some = asyncio.Event()
+        self.complete = False
+        self.closed = False
+        self._on_their_way = 0
+        self._unwritten: deque[tuple[PendingOrder, SendOutcome]] = deque()
+
+    def sending(self) -> None:
+        self.result.sent += 1
+        self._on_their_way += 1
+        self.idle.clear()
+
+    def sent(self) -> None:
+        self._on_their_way -= 1
+        if self._on_their_way == 0:
+            self.idle.set()
+
+    def add(self, order: PendingOrder, outcome: SendOutcome) -> None:
+        self._unwritten.append((order, outcome))
+        self.some.set()
+
+    def end(self) -> None:
+        self.complete = True
+        self.some.set()
+
+    def take(self, most: int) -> list[tuple[PendingOrder, SendOutcome]]:
+        taken = [self._unwritten.popleft() for _ in range(min(most, len(self._unwritten)))]
+        if not self._unwritten and not self.complete:
+            self.some.clear()
+        return taken

@@ -66,7 +66,9 @@ async def run(
     scopes = "orders:write orders:read"
     token = dev_token(settings, tenant_id=uuid.UUID(tenant_id), role="owner", scopes=scopes, ttl_s=86_400)
     temporal = await connect(settings.temporal)
-    bench = Bench(api, token, url, key, tenant_id, database, settings, temporal, settings.dispatch.wave_concurrency)
+    bench = Bench(
+        api, token, url, key, tenant_id, database, settings, temporal, settings.webhooks.max_connections_per_host
+    )
 
     def check() -> None:
         if dead := stack.dead():

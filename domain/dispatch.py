@@ -52,7 +52,6 @@ class PendingOrder:
     max_pos_usd: Decimal | None
     persona: str | None
     meta: dict[str, Any]
-    created_at: datetime
     guards: GuardFacts
     url: str | None = None
     keys: tuple[SealedKey, ...] = ()

@@ -24,7 +24,14 @@ from stack.process import Process, ProcessSpec
 from stack.servers import nats_spec, redis_spec, require_packages, s3_spec, temporal_spec
 from stack.state import ComponentState, Identity, StackState
 
-WORKER_ROLES = ("orchestration", "dispatch", "relay")
+# Name → role. Two processes send: each has one processor's worth of requests in it.
+WORKERS = {
+    "worker-orchestration": "orchestration",
+    "worker-followers": "followers",
+    "worker-dispatch": "dispatch",
+    "worker-dispatch-2": "dispatch",
+    "worker-relay": "relay",
+}
 Report = Callable[[str, str], None]
 
 
@@ -115,10 +122,10 @@ class Stack:
         self._start_all(self._processes, [self._process_spec(name, argv, env, ready, address, ready_timeout_s)])
 
     def start_processes(self) -> None:
-        """The API and one worker per role, side by side."""
+        """The API and the workers, side by side."""
         api_port = self._ports["api"]
         vanta = [sys.executable, "-m", "cli"]
-        specs = [self._process_spec(f"worker-{role}", [*vanta, "worker", "--role", role]) for role in WORKER_ROLES]
+        specs = [self._process_spec(name, [*vanta, "worker", "--role", role]) for name, role in WORKERS.items()]
 
         def ready() -> bool:
             return http_status(api_port, "/readyz") == 200

@@ -9,6 +9,8 @@ STORE_TIMEOUT = timedelta(seconds=30)
 STORE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
 )
+# As a local activity it is repeated within its workflow task while the waits are short, and by timers then.
+STORE_RETRY_LOCALLY = timedelta(seconds=2)
 
 # A wave's time-out covers a page of receivers that all answer at the last moment, several rounds of them; the
 # heartbeat tells within seconds that its worker is gone. It is never repeated: the children own what it left.

@@ -1,6 +1,7 @@
 """Task queues: workflows, waves and each broker have their own, so that none waits behind another."""
 
 ORCHESTRATION = "vanta-orchestration"
+FOLLOWERS = "vanta-followers"
 DISPATCH = "vanta-dispatch"
 BROKER_PREFIX = "vanta-broker-"
 

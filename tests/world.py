@@ -75,7 +75,7 @@ class World:
         quick = {"VANTA_WEBHOOKS__TIMEOUT_MS": "2000", "VANTA_ALPACA__TIMEOUT_MS": "2000"}
         queue = {"VANTA_INGEST__QUEUE_PATH": str(self.queue), "VANTA_INGEST__EVERY_S": "1"}
         mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **env}
-        for role in ("orchestration", "dispatch"):
+        for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)
 

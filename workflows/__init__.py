@@ -1,10 +1,4 @@
-"""Temporal workflows, one file each: inputs, class, steps. They see domain and the activities' signatures."""
+"""Temporal workflows, one file each: inputs, class, steps. They see domain and the activities' signatures.
 
-from workflows.follower_order import FollowerOrderWorkflow
-from workflows.ingest_queue import IngestQueueWorkflow
-from workflows.mirror_order import MirrorOrderWorkflow
-from workflows.mirror_shard import MirrorShardWorkflow
-
-ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow]
-
-__all__ = ["ALL", "FollowerOrderWorkflow", "IngestQueueWorkflow", "MirrorOrderWorkflow", "MirrorShardWorkflow"]
+Nothing is imported here: the sandbox imports a workflow's module, and with it this one, for every single run.
+"""

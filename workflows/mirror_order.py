@@ -1,25 +1,33 @@
-"""One manager order: admit it, mirror its pages, settle it."""
+"""One manager order: admit it, send its first waves, hand its pages over, settle it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
 from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
 
 with workflow.unsafe.imports_passed_through():
-    from activities.mirroring import CancelInput, MirrorActivities, OrderKey
+    from activities.mirroring import CancelInput, MirrorActivities, OrderKey, ShardKey
+    from activities.wave import WaveActivities, WaveInput
     from domain.mirroring import Admission, Cancellation, MirrorOrderInput, Settlement
     from domain.orders import ManagerState
     from domain.sizing import plain
-    from temporal import ids, policies
+    from temporal import ids, policies, queues
     from temporal import search_attributes as sa
 
+# Waves go before the children of orders that were sent earlier: the last follower's price is the product.
 _HOT = Priority(priority_key=1)
+_LATER = Priority(priority_key=3)
+
+# Runs that began before waves belonged to the manager order go on as they began: their pages send their own.
+PATCH_WAVES = "waves-by-the-manager-order"
 
 
 @dataclass(slots=True)
@@ -39,11 +47,14 @@ class MirrorOrderWorkflow:
         self._key = OrderKey(order.tenant_id, order.mo_id)
         self._admission: Admission | None = None
         self._refused: ApplicationError | None = None
-        self._shards: list[ChildWorkflowHandle[MirrorShardWorkflow, None]] = []
+        self._shards: dict[int, ChildWorkflowHandle[MirrorShardWorkflow, None]] = {}
+        self._owns_waves = True
+        self._sent = 0
         self._settling = False
 
     @workflow.run
     async def run(self, order: MirrorOrderInput) -> MirrorResult:
+        self._owns_waves = workflow.patched(PATCH_WAVES)
         admission = await self._admit()
         if admission.state is not ManagerState.DISPATCHING:
             # Refused, or an order of long ago whose key came again after its workflow had been forgotten.
@@ -51,7 +62,13 @@ class MirrorOrderWorkflow:
             self._show(f"**{admission.state}** · {admission.reason or 'ended earlier'}")
             await workflow.wait_condition(workflow.all_handlers_finished)
             return MirrorResult(admission.state)
-        await self._mirror(admission)
+        self._show(f"**dispatching** · {admission.followers} followers in {admission.shards} pages")
+        if self._owns_waves:
+            await self._mirror(admission)
+        else:
+            for number in range(admission.shards):
+                await self._start_shard(admission, number, wave=admission.wave)
+        await asyncio.gather(*(_end_of(shard) for shard in self._shards.values()))
         settlement = await self._settle()
         trade_log = await self._archive()
         self._show(f"**{settlement.state}** · " + _counts(settlement))
@@ -71,16 +88,17 @@ class MirrorOrderWorkflow:
     @workflow.update
     async def cancel(self, actor: str) -> Cancellation:
         """Cancel what was never sent, and have the rest cancelled where its venue allows it."""
+        assert self._admission is not None  # the validator has seen it
         done = await workflow.execute_activity_method(
             MirrorActivities.cancel,
-            CancelInput(self._order.tenant_id, self._order.mo_id, actor),
+            CancelInput(self._order.tenant_id, self._order.mo_id, actor, self._admission.shards),
             start_to_close_timeout=policies.STORE_TIMEOUT,
             retry_policy=policies.STORE_RETRY,
             summary="cancel what was never sent",
             priority=_HOT,
         )
-        for shard in self._shards:
-            await _signal_cancel(shard)
+        for shard in list(self._shards.values()):
+            await _signal(shard, MirrorShardWorkflow.cancel)
         self._show(f"**cancelled** · {done.cancelled} never sent, {done.in_flight} on their way")
         return done
 
@@ -93,17 +111,11 @@ class MirrorOrderWorkflow:
 
     async def _admit(self) -> Admission:
         try:
-            admission = await workflow.execute_activity_method(
-                MirrorActivities.admit,
-                self._order,
-                start_to_close_timeout=policies.STORE_TIMEOUT,
-                retry_policy=policies.STORE_RETRY,
-                summary="guards, snapshot, row",
-                priority=_HOT,
-            )
-        except ActivityError as error:
+            # Within the first workflow task: two round trips through the server less before the first request leaves.
+            admission = await (self._admit_locally() if self._owns_waves else self._admit_remotely())
+        except FailureError as error:
             # The caller that waits in `admit` hears why, then the workflow ends as failed for operators to see.
-            cause = error.cause
+            cause = error.cause if isinstance(error, ActivityError) else error  # a local one comes as it is
             kind = cause.type if isinstance(cause, ApplicationError) else "admission-failed"
             self._refused = ApplicationError(str(cause), type=kind, non_retryable=True)
             await workflow.wait_condition(workflow.all_handlers_finished)
@@ -111,31 +123,103 @@ class MirrorOrderWorkflow:
         self._admission = admission
         return admission
 
+    async def _admit_locally(self) -> Admission:
+        return await workflow.execute_local_activity_method(
+            MirrorActivities.admit,
+            self._order,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            local_retry_threshold=policies.STORE_RETRY_LOCALLY,
+            summary="guards, snapshot, row",
+        )
+
+    async def _admit_remotely(self) -> Admission:
+        return await workflow.execute_activity_method(
+            MirrorActivities.admit,
+            self._order,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="guards, snapshot, row",
+            priority=_HOT,
+        )
+
     async def _mirror(self, admission: Admission) -> None:
-        self._show(f"**dispatching** · {admission.followers} followers in {admission.shards} pages")
-        order, intent = self._order, self._order.intent
-        for number in range(admission.shards):
-            shard = ShardInput(
-                tenant_id=order.tenant_id,
-                mo_id=order.mo_id,
-                vault_id=intent.vault_id,
-                symbol=intent.symbol,
-                tif=intent.tif,
-                shard=number,
-                wave=admission.wave,
-                children_starting=admission.children_starting,
-            )
-            self._shards.append(
-                await workflow.start_child_workflow(
-                    MirrorShardWorkflow.run,
-                    shard,
-                    id=ids.shard(order.mo_id, number),
-                    static_summary=f"page {number + 1} of {admission.shards} · {intent.side} {intent.symbol}",
-                    search_attributes=workflow.info().typed_search_attributes,
+        """Send every page's waves; their pages begin when all are over, so that nothing else takes their time.
+
+        A page with an order that is due for more (a retry, a fill to wait for) begins while waves are under way, and
+        has its other orders wait.
+        """
+        waves = self._start_waves(admission) if admission.wave else []
+        while not await _over_within(policies.WAVE_LOOK, waves):
+            due = [number for number in await self._due_pages() if number not in self._shards]
+            await asyncio.gather(*(self._start_shard(admission, number, held=True) for number in due))
+        if waves:
+            self._show(f"**dispatching** · first wave: {self._sent} of {admission.followers} followers attempted")
+        held = list(self._shards.values())
+        rest = [number for number in range(admission.shards) if number not in self._shards]
+        await asyncio.gather(*(self._start_shard(admission, number) for number in rest))
+        for shard in held:
+            await _signal(shard, MirrorShardWorkflow.release)
+
+    def _start_waves(self, admission: Admission) -> list[asyncio.Task[None]]:
+        slots = asyncio.Semaphore(admission.waves_at_once)
+        return [
+            asyncio.create_task(self._wave(slots, ShardKey(self._key.tenant_id, self._key.mo_id, number), route))
+            for number, routes in enumerate(admission.routes)
+            for route in routes
+        ]
+
+    async def _wave(self, slots: asyncio.Semaphore, page: ShardKey, route: str) -> None:
+        async with slots:
+            try:
+                result = await workflow.execute_activity_method(
+                    WaveActivities.dispatch_wave,
+                    WaveInput(page, route),
+                    task_queue=queues.for_route(route),
+                    start_to_close_timeout=policies.WAVE_TIMEOUT,
+                    schedule_to_start_timeout=policies.WAVE_PICKUP,
+                    heartbeat_timeout=policies.WAVE_HEARTBEAT,
+                    retry_policy=policies.ONCE,
+                    summary=f"first attempts by {route}, page {page.shard + 1}",
                     priority=_HOT,
                 )
-            )
-        await asyncio.gather(*(_end_of(shard) for shard in self._shards))
+            except ActivityError:
+                # Its worker died or was stopped. What it had claimed is `sent` in the database; the owners find out.
+                workflow.logger.warning("a %s wave did not finish; its orders go on one by one", route)
+            else:
+                self._sent += result.sent
+
+    async def _due_pages(self) -> list[int]:
+        return await workflow.execute_activity_method(
+            MirrorActivities.list_due_pages,
+            self._key,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="what the waves have left to its owner",
+        )
+
+    async def _start_shard(self, admission: Admission, number: int, *, wave: bool = False, held: bool = False) -> None:
+        order, intent = self._order, self._order.intent
+        shard = ShardInput(
+            tenant_id=order.tenant_id,
+            mo_id=order.mo_id,
+            vault_id=intent.vault_id,
+            symbol=intent.symbol,
+            tif=intent.tif,
+            shard=number,
+            wave=wave,
+            children_starting=admission.children_starting,
+            held=held,
+        )
+        self._shards[number] = await workflow.start_child_workflow(
+            MirrorShardWorkflow.run,
+            shard,
+            id=ids.shard(order.mo_id, number),
+            task_queue=queues.FOLLOWERS,
+            static_summary=f"page {number + 1} of {admission.shards} · {intent.side} {intent.symbol}",
+            search_attributes=workflow.info().typed_search_attributes,
+            priority=_LATER,
+        )
 
     async def _settle(self) -> Settlement:
         self._settling = True
@@ -164,10 +248,21 @@ class MirrorOrderWorkflow:
         )
 
 
-async def _signal_cancel(shard: ChildWorkflowHandle[MirrorShardWorkflow, None]) -> None:
+async def _signal(
+    shard: ChildWorkflowHandle[MirrorShardWorkflow, None],
+    signal: Callable[[MirrorShardWorkflow], Awaitable[None] | None],
+) -> None:
     if not shard.done():
         with suppress(ApplicationError):  # it has ended, and word of that is on its way to us
-            await shard.signal(MirrorShardWorkflow.cancel)
+            await shard.signal(signal)
+
+
+async def _over_within(wait: timedelta, waves: list[asyncio.Task[None]]) -> bool:
+    try:
+        await workflow.wait_condition(lambda: all(wave.done() for wave in waves), timeout=wait)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _end_of(shard: ChildWorkflowHandle[MirrorShardWorkflow, None]) -> None:

@@ -1,4 +1,4 @@
-"""One page of a manager order's followers: expand it, send its first wave, give every order its owner."""
+"""One page of a manager order's followers: give every order its owner."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,11 @@ _CHILD = Priority(priority_key=4)
 
 @dataclass(frozen=True, slots=True)
 class ShardInput:
-    """`children_starting` bounds how many children are being started at once; a page bounds how many there are."""
+    """`children_starting` bounds how many children are being started at once; a page bounds how many there are.
+
+    `held`: only orders that are due get their owners, until `release`. `wave`: the page sends its own first wave, as
+    those that began before waves belonged to the manager order do.
+    """
 
     tenant_id: str
     mo_id: str
@@ -38,6 +42,7 @@ class ShardInput:
     shard: int
     wave: bool
     children_starting: int
+    held: bool = False
 
 
 @workflow.defn
@@ -50,9 +55,14 @@ class MirrorShardWorkflow:
         self._owners: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Semaphore(page.children_starting)
         self._cancelled = False
+        self._held = page.held
 
     @workflow.run
     async def run(self, page: ShardInput) -> None:
+        while self._held:
+            self._hand_over(await self._list(MirrorActivities.list_due, "what the waves have left to its owner"))
+            with suppress(TimeoutError):
+                await workflow.wait_condition(lambda: not self._held, timeout=policies.WAVE_LOOK)
         routes = await self._expand()
         if page.wave:
             await self._send_waves(routes)
@@ -68,13 +78,18 @@ class MirrorShardWorkflow:
             if not child.done():
                 await _tell(child)
 
+    @workflow.signal
+    async def release(self) -> None:
+        """The first waves are over: every order gets its owner."""
+        self._held = False
+
     async def _expand(self) -> dict[str, int]:
         return await workflow.execute_activity_method(
             MirrorActivities.expand,
             self._key,
             start_to_close_timeout=policies.STORE_TIMEOUT,
             retry_policy=policies.STORE_RETRY,
-            summary="size the page from the snapshot",
+            summary="size whom no wave has sized",
             priority=_WAVE,
         )
 

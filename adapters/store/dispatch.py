@@ -1,11 +1,14 @@
-"""Claim an order before it is sent, record what came of it: the two transactions around every attempt."""
+"""Claim an order before it is sent, record what came of it: the two transactions around an owner's attempt.
+
+First attempts are claimed by the wave, see adapters/store/waves.py; recorded they are here.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from adapters.store import changes
 from adapters.store.database import Cursor, Database, jsonb
@@ -19,7 +22,6 @@ from domain.ports import SendOutcome
 from domain.sizing import Effect
 
 ACTOR = "system:dispatch"
-Via = Literal["wave", "order"]
 
 _PENDING = """
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
@@ -39,21 +41,9 @@ LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.stat
   AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
 
-_NEXT_OF_PAGE = (
-    _PENDING
-    + """
-WHERE f.mo_id = %(mo_id)s AND f.shard = %(shard)s AND f.route = %(route)s AND f.state = 'sized'
-ORDER BY f.fo_id LIMIT %(limit)s FOR UPDATE OF f SKIP LOCKED
-"""
-)
-
 _ONE = _PENDING + " WHERE f.fo_id = %(fo_id)s FOR UPDATE OF f"
 
-_OPEN_ATTEMPTS = """
-INSERT INTO attempts (fo_id, attempt_no, tenant_id, via)
-SELECT x.fo_id, x.attempt_no, x.tenant_id, %(via)s
-FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, attempt_no int, tenant_id uuid)
-"""
+_OPEN_ATTEMPT = "INSERT INTO attempts (fo_id, attempt_no, tenant_id, via) VALUES (%s, %s, %s, 'order')"
 
 # A late answer to an attempt that somebody else has already closed is dropped: the first record stands.
 _CLOSE_ATTEMPTS = """
@@ -75,32 +65,15 @@ FROM follower_orders WHERE mo_id = %(mo_id)s AND shard = %(shard)s AND state <> 
   AND NOT (state = 'killed' AND dispatch_attempts = 0)
 ORDER BY fo_id
 """
+_DUE_PAGES = "SELECT DISTINCT shard FROM follower_orders WHERE mo_id = %s AND state <> ALL(%s) ORDER BY shard"
 _NEVER_OWNED = ("skipped", "shadowed")
 # Not the wave's any more, and not over: a retry that is due in a second, an order that is open at its venue.
 _NOT_DUE = (*_NEVER_OWNED, "sized", "sent", *(state.value for state in FOLLOWER_ENDS))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a claim came to: orders to send now (each with its attempt open), and how many the guards stopped."""
-
-    send: tuple[PendingOrder, ...]
-    stopped: int
-
-
 class DispatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def claim_page(
-        self, tenant_id: str, mo_id: str, shard: int, route: str, limit: int, now: datetime
-    ) -> Claim | None:
-        """Claim the next orders of a page that nobody has touched; None when there are none left."""
-        async with self._database.cursor(tenant_id) as cursor:
-            keys = {"mo_id": mo_id, "shard": shard, "route": route, "limit": limit}
-            await cursor.execute(_NEXT_OF_PAGE, keys)
-            orders = [_pending(row) for row in await cursor.fetchall()]
-            return await self._claim(cursor, orders, "wave", now) if orders else None
 
     @asynccontextmanager
     async def locked(self, tenant_id: str, fo_id: str) -> AsyncIterator[tuple[Cursor, PendingOrder]]:
@@ -122,8 +95,7 @@ class DispatchStore:
                 return await self._orphan(cursor, order)
             resend = order.state is FollowerState.UNKNOWN and order.is_webhook
             if order.state in {FollowerState.SIZED, FollowerState.RETRY} or resend:
-                claim = await self._claim(cursor, [order], "order", now)
-                return claim.send[0] if claim.send else await self._reread(cursor, fo_id)
+                return await self._claim(cursor, order, now)
             return order
 
     async def record(self, tenant_id: str, results: Sequence[tuple[PendingOrder, SendOutcome]]) -> list[Change]:
@@ -157,24 +129,23 @@ class DispatchStore:
                 for r in await cursor.fetchall()
             ]  # fmt: skip
 
-    async def _claim(self, cursor: Cursor, orders: Sequence[PendingOrder], via: Via, now: datetime) -> Claim:
-        send: list[PendingOrder] = []
-        moves: list[Change] = []
-        for order in orders:
-            stop = guards.check(order.guards, now)
-            if stop is None:
-                attempt = order.attempts + 1
-                moves.append(Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt))
-                send.append(replace(order, state=FollowerState.SENT, attempts=attempt))
-            else:
-                # What may already have arrived cannot be called killed or cancelled: a person has to look.
-                target = FollowerState.DEAD_LETTER if order.state is FollowerState.UNKNOWN else stop.state
-                moves.append(Change(order.fo_id, order.state, (target,), reason=stop.reason))
-        await changes.apply(cursor, moves, actor=ACTOR)
-        if send:
-            rows = [{"fo_id": o.fo_id, "attempt_no": o.attempts, "tenant_id": o.tenant_id} for o in send]
-            await cursor.execute(_OPEN_ATTEMPTS, {"rows": jsonb(rows), "via": via})
-        return Claim(tuple(send), len(orders) - len(send))
+    async def due_pages(self, tenant_id: str, mo_id: str) -> list[int]:
+        """The pages with an order that its wave has left with something to do."""
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_DUE_PAGES, [mo_id, list(_NOT_DUE)])
+            return [row["shard"] for row in await cursor.fetchall()]
+
+    async def _claim(self, cursor: Cursor, order: PendingOrder, now: datetime) -> PendingOrder:
+        stop = guards.check(order.guards, now)
+        if stop is None:
+            attempt = order.attempts + 1
+            await self.change(cursor, Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt))
+            await cursor.execute(_OPEN_ATTEMPT, [order.fo_id, attempt, order.tenant_id])
+            return replace(order, state=FollowerState.SENT, attempts=attempt)
+        # What may already have arrived cannot be called killed or cancelled: a person has to look.
+        target = FollowerState.DEAD_LETTER if order.state is FollowerState.UNKNOWN else stop.state
+        await self.change(cursor, Change(order.fo_id, order.state, (target,), reason=stop.reason))
+        return await self._reread(cursor, order.fo_id)
 
     async def _orphan(self, cursor: Cursor, order: PendingOrder) -> PendingOrder:
         change = orphaned(order)
@@ -227,7 +198,6 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         max_pos_usd=row["max_pos_usd"],
         persona=row["persona"],
         meta=row["meta"],
-        created_at=row["created_at"],
         guards=GuardFacts(
             kill_switch=row["kill_switch"],
             maintenance=row["maintenance"],

@@ -1,6 +1,7 @@
 """From a page of the snapshot to follower orders: sized once, from the snapshot and nothing else (SPEC section 5.3)."""
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -23,13 +24,13 @@ from domain.sizing import (
 ACTOR = "system:expansion"
 
 _ORDER = """
-SELECT m.symbol, m.side, m.qty, m.vault_id, s.body
+SELECT m.symbol, m.side, m.qty, m.vault_id, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, s.body
 FROM manager_orders m JOIN snapshots s USING (mo_id) WHERE m.mo_id = %s
 """
 
-_PAGE = (
-    "SELECT follower_id, holding, terms FROM snapshot_followers WHERE mo_id = %s AND shard = %s ORDER BY follower_id"
-)
+_PAGE = "SELECT body FROM snapshot_pages WHERE mo_id = %s AND shard = %s"
+
+_THERE = "SELECT follower_id FROM follower_orders WHERE mo_id = %s AND shard = %s"
 
 _INSERT = f"""
 WITH i AS (
@@ -52,28 +53,84 @@ SELECT count(*) FROM i
 """
 
 
+@dataclass(frozen=True, slots=True)
+class SizedOrder:
+    """A follower's order as the snapshot makes it: `terms` are the follower's, `trace` explains the quantity."""
+
+    fo_id: str
+    follower_id: str
+    terms: dict[str, Any]
+    qty: Decimal
+    cap_applied: bool
+    state: FollowerState
+    reason: str | None
+    trace: list[dict[str, str]]
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "fo_id": self.fo_id,
+            "follower_id": self.follower_id,
+            "qty": plain(self.qty),
+            "cap_applied": self.cap_applied,
+            "state": self.state.value,
+            "reason": self.reason,
+            "route": self.terms["route"] or "none",
+            "trace": self.trace,
+        }
+
+
+class Sizer:
+    """Sizes one manager order's followers. As sizing is a pure function, equal terms are sized once."""
+
+    def __init__(self, mo_id: str, order: dict[str, Any]) -> None:
+        self._mo_id = mo_id
+        self._order = order_terms(order)
+        self._instrument = instrument_of(order)
+        self._known: dict[FollowerTerms, tuple[Sizing, list[dict[str, str]]]] = {}
+
+    def size(self, terms: dict[str, Any]) -> SizedOrder:
+        follower = follower_terms(terms)
+        known = self._known.get(follower)
+        if known is None:
+            sizing = size(self._order, follower, self._instrument)
+            known = self._known[follower] = (sizing, [asdict(step) for step in sizing.trace])
+        sizing, trace = known
+        state, reason = _first_state(sizing, terms)
+        follower_id = terms["follower_id"]
+        fo_id = ids.follower_order_id(self._mo_id, follower_id)
+        return SizedOrder(fo_id, follower_id, terms, sizing.qty, sizing.cap_applied, state, reason, trace)
+
+
 class ExpansionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def expand(self, tenant_id: str, mo_id: str, shard: int) -> dict[str, int]:
-        """Size the page's followers and store their orders; the number to send per route. A repeat changes nothing."""
-        async with self._database.cursor(tenant_id) as cursor:
-            rows = await self._size_page(cursor, mo_id, shard)
-            await cursor.execute(_INSERT, {"rows": jsonb(rows), "mo_id": mo_id, "shard": shard, "actor": ACTOR})
-        routes: dict[str, int] = {}
-        for row in rows:
-            if row["state"] == FollowerState.SIZED:
-                routes[row["route"]] = routes.get(row["route"], 0) + 1
-        return routes
+        """Size those of the page that have no order yet, and store theirs: how many of these are to be sent, by route.
 
-    async def _size_page(self, cursor: Cursor, mo_id: str, shard: int) -> list[dict[str, Any]]:
-        await cursor.execute(_ORDER, [mo_id])
-        order = await cursor.fetchone()
-        assert order is not None, f"{mo_id} was admitted but has no snapshot"
-        terms, instrument = order_terms(order), instrument_of(order)
-        await cursor.execute(_PAGE, [mo_id, shard])
-        return [_sized(mo_id, row, terms, instrument) for row in await cursor.fetchall()]
+        A repeat changes nothing.
+        """
+        async with self._database.cursor(tenant_id) as cursor:
+            order, page = await read_page(cursor, mo_id, shard)
+            await cursor.execute(_THERE, [mo_id, shard])
+            there = {row["follower_id"] for row in await cursor.fetchall()}
+            sizer = Sizer(mo_id, order)
+            orders = [sizer.size(terms) for terms in page if terms["follower_id"] not in there]
+            if orders:
+                rows = jsonb([o.row() for o in orders])
+                await cursor.execute(_INSERT, {"rows": rows, "mo_id": mo_id, "shard": shard, "actor": ACTOR})
+        return Counter(o.terms["route"] for o in orders if o.state is FollowerState.SIZED)
+
+
+async def read_page(cursor: Cursor, mo_id: str, shard: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The manager order with its snapshot, and the terms of the page's followers."""
+    await cursor.execute(_ORDER, [mo_id])
+    order = await cursor.fetchone()
+    assert order is not None, f"{mo_id} was admitted but has no snapshot"
+    await cursor.execute(_PAGE, [mo_id, shard])
+    page = await cursor.fetchone()
+    assert page is not None, f"{mo_id} has no page {shard}"
+    return order, page["body"]
 
 
 def order_terms(order: dict[str, Any]) -> OrderTerms:
@@ -98,31 +155,15 @@ def instrument_of(order: dict[str, Any]) -> Instrument:
     )
 
 
-def follower_terms(row: dict[str, Any]) -> FollowerTerms:
-    terms = row["terms"]
+def follower_terms(terms: dict[str, Any]) -> FollowerTerms:
     return FollowerTerms(
         mode=Mode(terms["mode"]),
         scale=Decimal(terms["scale"]),
-        holding=row["holding"],
+        holding=Decimal(terms["holding"]),
         max_pos_usd=None if terms["max_pos_usd"] is None else Decimal(terms["max_pos_usd"]),
         fractional=terms["fractional"],
         kill_switch=terms["kill_switch"],
     )
-
-
-def _sized(mo_id: str, row: dict[str, Any], order: OrderTerms, instrument: Instrument) -> dict[str, Any]:
-    sizing = size(order, follower_terms(row), instrument)
-    state, reason = _first_state(sizing, row["terms"])
-    return {
-        "fo_id": ids.follower_order_id(mo_id, row["follower_id"]),
-        "follower_id": row["follower_id"],
-        "qty": plain(sizing.qty),
-        "cap_applied": sizing.cap_applied,
-        "state": state.value,
-        "reason": reason,
-        "route": row["terms"]["route"] or "none",
-        "trace": [asdict(step) for step in sizing.trace],
-    }
 
 
 def _first_state(sizing: Sizing, terms: dict[str, Any]) -> tuple[FollowerState, str | None]:

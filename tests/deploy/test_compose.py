@@ -152,7 +152,9 @@ def test_the_owner_role_is_given_to_the_migration_alone():
 
 def test_worker_replicas():
     replicas = {n: SERVICES[n]["deploy"]["replicas"] for n in SERVICES if n.startswith("worker-")}
-    assert replicas == {"worker-orchestration": 2, "worker-dispatch": 2, "worker-relay": 1}
+    assert replicas == {
+        "worker-orchestration": 2, "worker-followers": 2, "worker-dispatch": 2, "worker-relay": 1,
+    }  # fmt: skip
 
 
 def test_temporal_reads_the_same_dynamic_configuration_as_the_embedded_server():

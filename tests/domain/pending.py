@@ -25,7 +25,7 @@ def pending(**fields: Any) -> PendingOrder:
         vault_id="V_1", symbol="AAPL", side=Side.BUY, qty=Decimal(10), order_type=OrderType.MARKET, limit_price=None,
         tif=TimeInForce.DAY, state=FollowerState.SENT, attempts=1, last_error=None, route="webhook",
         broker_order_ref=None, filled_qty=Decimal(0), avg_price=None, price=Decimal(200), scale=Decimal(1),
-        max_pos_usd=None, persona=None, meta={}, created_at=NOW, guards=GUARDS,
+        max_pos_usd=None, persona=None, meta={}, guards=GUARDS,
     )  # fmt: skip
     return replace(order, **fields)
 

@@ -11,9 +11,9 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
-import workflows
 from temporal.plugin import VantaPlugin
 from tests.replay import divergent, record
+from workflows import registry
 
 FILES = sorted(record.HISTORIES.glob("*.json"))
 TELLTALE = re.compile(r'\d+@\w|/home/|/root|/usr/|File \\"|\.py\b|secret|whsec_|password|BEGIN ', re.IGNORECASE)
@@ -37,7 +37,7 @@ async def _replay(file: Path, implementations: list[type]) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 async def test_a_recorded_history_replays(file: Path):
-    await _replay(file, workflows.ALL)
+    await _replay(file, registry.ALL)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -47,7 +47,7 @@ async def test_a_workflow_that_does_otherwise_is_found_out(file: Path):
 
 
 def test_every_workflow_has_a_history():
-    assert {_type_of(file) for file in FILES} == {kind.__name__ for kind in workflows.ALL}
+    assert {_type_of(file) for file in FILES} == {kind.__name__ for kind in registry.ALL}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

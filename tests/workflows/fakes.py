@@ -141,7 +141,7 @@ class FakeMirroring:
         self.calls: list[str] = []
         self.admission = Admission(
             "M-1", accepted=True, state=ManagerState.DISPATCHING, fingerprint="f", followers=len(orders),
-            shards=shards, wave=wave, children_starting=starting,
+            shards=shards, routes=(("webhook",) if orders else (),) * shards, wave=wave, children_starting=starting,
         )  # fmt: skip
         self.refusal: ApplicationError | None = None
         self.wave_fails = False
@@ -151,7 +151,10 @@ class FakeMirroring:
         self.deliver_fails: set[str] = set()
 
     def all(self) -> list[Callable[..., Any]]:
-        return [self.admit, self.expand, self.list_orders, self.list_due, self.settle, self.cancel, self.archive]
+        return [
+            self.admit, self.expand, self.list_orders, self.list_due, self.list_due_pages, self.settle, self.cancel,
+            self.archive,
+        ]  # fmt: skip
 
     def dispatching(self) -> list[Callable[..., Any]]:
         return [self.dispatch_wave, self.deliver]
@@ -185,6 +188,10 @@ class FakeMirroring:
     @activity.defn
     async def list_due(self, key: ShardKey) -> list[OrderRef]:
         return self.due
+
+    @activity.defn
+    async def list_due_pages(self, key: OrderKey) -> list[int]:
+        return [0] if self.due else []
 
     @activity.defn
     async def deliver(self, key: FollowerOrderKey) -> OrderStatus:

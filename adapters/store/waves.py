@@ -1,0 +1,227 @@
+"""The first wave's side of the store: orders that are sized, stored and claimed in one statement (ADR 0004).
+
+Only what will be sent at once is stored here; everything else about a page is left to its expansion. Each query names
+its rows by key, and none joins what was just written: a join's plan would hang on statistics that are not there yet.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from adapters.store.changes import EMIT
+from adapters.store.database import Cursor, Database, jsonb
+from adapters.store.expansion import SizedOrder, Sizer, read_page
+from domain import guards
+from domain.admission import Halt
+from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
+from domain.guards import GuardFacts
+from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
+from domain.sizing import Effect
+
+ACTOR = "system:dispatch"
+
+# Locked for reading until the batch is committed: a cancel either waits for the batch and counts it as sent, or comes
+# first and is seen here.
+_VAULT = """
+SELECT m.state AS manager_state, v.maintenance, v.halt
+FROM manager_orders m JOIN vaults v USING (vault_id) WHERE m.mo_id = %s FOR SHARE OF m
+"""
+
+_HOSTS = "SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s)"
+
+_FOLLOWERS = """
+SELECT follower_id, kill_switch, endpoint_disabled_at IS NOT NULL AS endpoint_disabled, webhook ->> 'url' AS url,
+  webhook ->> 'hmac_key_ref' AS key_ref, bridged_brokers
+FROM followers WHERE follower_id = ANY(%s)
+"""
+
+_KEYS = """
+SELECT key_ref, key_id, sealed FROM webhook_keys
+WHERE key_ref = ANY(%s) AND (expires_at IS NULL OR expires_at > now()) ORDER BY key_ref, version DESC
+"""
+
+_CREDENTIALS = """
+SELECT cred_ref, key_id, sealed, environment FROM credentials
+WHERE cred_ref = ANY(%s) AND venue = %s AND status = 'active'
+"""
+
+_OPEN = f"""
+WITH i AS (
+  INSERT INTO follower_orders (fo_id, tenant_id, mo_id, follower_id, vault_id, shard, symbol, side, qty, cap_applied,
+    state, route, trace, audit, dispatch_attempts)
+  SELECT x.fo_id, %(tenant_id)s, %(mo_id)s::text, x.follower_id, %(vault_id)s, %(shard)s, %(symbol)s, %(side)s, x.qty,
+    x.cap_applied, 'sent', x.route, x.trace, jsonb_build_object('dag_id', %(mo_id)s::text), 1
+  FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, follower_id text, qty numeric, cap_applied bool, route text,
+    trace jsonb)
+  ON CONFLICT (fo_id) DO NOTHING
+  RETURNING *
+), t AS (
+  INSERT INTO attempts (fo_id, attempt_no, tenant_id, via) SELECT fo_id, dispatch_attempts, tenant_id, 'wave' FROM i
+), e AS (
+  SELECT tenant_id, 'follower_order' AS entity, fo_id AS entity_id, 'sized' AS action, %(actor)s AS actor, mo_id,
+    jsonb_build_object('to', 'sized', 'follower_id', follower_id, 'vault_id', vault_id, 'symbol', symbol, 'side', side,
+      'qty', qty::text, 'cap_applied', cap_applied, 'reason', reason, 'route', route, 'trace', trace) AS payload, 1 AS n
+  FROM i
+  UNION ALL
+  SELECT tenant_id, 'follower_order', fo_id, state, %(actor)s, mo_id,
+    jsonb_build_object('from', 'sized', 'to', state, 'follower_id', follower_id, 'dispatch_attempts', dispatch_attempts,
+      'reason', reason, 'last_error', last_error, 'broker_order_ref', broker_order_ref,
+      'filled_qty', filled_qty::text, 'avg_price', avg_price::text), 2
+  FROM i
+), {EMIT}
+SELECT fo_id FROM i
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WavePage:
+    """A page of one route as the snapshot has it. `orders` are to be sent; `urls`: where webhooks go, by follower."""
+
+    tenant_id: str
+    mo_id: str
+    shard: int
+    route: str
+    order: dict[str, Any]
+    orders: tuple[SizedOrder, ...]
+    urls: Mapping[str, str | None]
+
+    def by_host(self) -> dict[str, deque[SizedOrder]]:
+        """The orders by the destination whose capacity they take: a webhook's host and port, or the venue."""
+        lines: dict[str, deque[SizedOrder]] = {}
+        for order in self.orders:
+            url = self.urls.get(order.follower_id) or ""
+            host = url.split("/", 3)[2] if url.count("/") > 1 else self.route
+            lines.setdefault(host, deque()).append(order)
+        return lines
+
+    def account(self, live: Mapping[str, Any]) -> str | None:
+        """The reference of the follower's credential that serves the order's rail."""
+        rail = "crypto_ref" if self.order["body"]["rail"] == "crypto" else "equities_ref"
+        ref: str | None = (live["bridged_brokers"] or {}).get(rail)
+        return ref
+
+
+class WaveStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, tenant_id: str, mo_id: str, shard: int, route: str) -> WavePage:
+        """Size the page's followers that have this route; nothing is stored yet."""
+        async with self._database.cursor(tenant_id) as cursor:
+            order, page = await read_page(cursor, mo_id, shard)
+            mine = [terms for terms in page if terms["route"] == route]
+            urls: dict[str, str | None] = {}
+            if route == WEBHOOK:
+                await cursor.execute(_HOSTS, [[terms["follower_id"] for terms in mine]])
+                urls = {row["follower_id"]: row["url"] for row in await cursor.fetchall()}
+        sizer = Sizer(mo_id, order)
+        orders = (sizer.size(terms) for terms in mine)
+        due = tuple(o for o in orders if o.state is FollowerState.SIZED)
+        return WavePage(tenant_id, mo_id, shard, route, order, due, urls)
+
+    async def open(self, page: WavePage, orders: Sequence[SizedOrder], now: datetime) -> list[PendingOrder]:
+        """Store the orders as claimed by this attempt, and return those that may be sent now.
+
+        What a guard stops is left to the order's owner, and what somebody else has stored is his.
+        """
+        async with self._database.cursor(page.tenant_id) as cursor:
+            await cursor.execute(_VAULT, [page.mo_id])
+            vault = await cursor.fetchone()
+            assert vault is not None, f"{page.mo_id} does not exist for this tenant"
+            await cursor.execute(_FOLLOWERS, [[o.follower_id for o in orders]])
+            live = {row["follower_id"]: row for row in await cursor.fetchall()}
+            secrets = await _secrets(cursor, page, live.values())
+            ready = [_pending(page, vault, live[o.follower_id], o, secrets) for o in orders if o.follower_id in live]
+            ready = [order for order in ready if guards.check(order.guards, now) is None]
+            if not ready:
+                return []
+            claimed = {order.fo_id for order in ready}
+            await cursor.execute(_OPEN, _insertion(page, [o for o in orders if o.fo_id in claimed]))
+            stored = {row["fo_id"] for row in await cursor.fetchall()}
+        return [order for order in ready if order.fo_id in stored]
+
+
+def _insertion(page: WavePage, orders: Iterable[SizedOrder]) -> dict[str, Any]:
+    order = page.order
+    return {
+        "tenant_id": page.tenant_id,
+        "mo_id": page.mo_id,
+        "shard": page.shard,
+        "vault_id": order["vault_id"],
+        "symbol": order["symbol"],
+        "side": order["side"],
+        "actor": ACTOR,
+        "rows": jsonb([o.row() for o in orders]),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """Keys by their reference; the environment of each broker account by the credential's."""
+
+    keys: dict[str, tuple[SealedKey, ...]]
+    environments: dict[str, str]
+
+
+async def _secrets(cursor: Cursor, page: WavePage, live: Iterable[dict[str, Any]]) -> _Sealed:
+    keys: dict[str, list[SealedKey]] = {}
+    environments: dict[str, str] = {}
+    if page.route == WEBHOOK:
+        await cursor.execute(_KEYS, [[row["key_ref"] for row in live if row["key_ref"]]])
+        for row in await cursor.fetchall():
+            keys.setdefault(row["key_ref"], []).append(SealedKey(row["key_ref"], row["key_id"], bytes(row["sealed"])))
+    else:
+        await cursor.execute(_CREDENTIALS, [[ref for row in live if (ref := page.account(row))], page.route])
+        for row in await cursor.fetchall():
+            keys[row["cred_ref"]] = [SealedKey(row["cred_ref"], row["key_id"], bytes(row["sealed"]))]
+            environments[row["cred_ref"]] = row["environment"]
+    return _Sealed({ref: tuple(found) for ref, found in keys.items()}, environments)
+
+
+def _pending(
+    page: WavePage, vault: dict[str, Any], live: dict[str, Any], sized: SizedOrder, secrets: _Sealed
+) -> PendingOrder:
+    order, terms = page.order, sized.terms
+    account = page.account(live)
+    price = order["body"]["price"]
+    return PendingOrder(
+        tenant_id=page.tenant_id,
+        fo_id=sized.fo_id,
+        mo_id=page.mo_id,
+        follower_id=sized.follower_id,
+        vault_id=order["vault_id"],
+        symbol=order["symbol"],
+        side=Side(order["side"]),
+        qty=sized.qty,
+        order_type=OrderType(order["order_type"]),
+        limit_price=order["limit_price"],
+        tif=TimeInForce(order["tif"]),
+        state=FollowerState.SENT,
+        attempts=1,
+        last_error=None,
+        route=page.route,
+        broker_order_ref=None,
+        filled_qty=Decimal(0),
+        avg_price=None,
+        price=None if price is None else Decimal(price),
+        scale=Decimal(terms["scale"]),
+        max_pos_usd=None if terms["max_pos_usd"] is None else Decimal(terms["max_pos_usd"]),
+        persona=terms["persona"],
+        meta=order["meta"],
+        guards=GuardFacts(
+            kill_switch=live["kill_switch"],
+            maintenance=vault["maintenance"],
+            halt=Halt(vault["halt"]) if vault["halt"] else None,
+            manager_state=ManagerState(vault["manager_state"]),
+            effect=Effect(order["effect"]),
+            expires_at=order["expires_at"],
+            endpoint_disabled=live["endpoint_disabled"],
+        ),
+        url=live["url"],
+        keys=secrets.keys.get(live["key_ref"], ()) if page.route == WEBHOOK else (),
+        credential=next(iter(secrets.keys.get(account or "", ())), None),
+        environment=secrets.environments.get(account or "", "paper"),
+    )

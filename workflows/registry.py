@@ -1,0 +1,8 @@
+"""Every workflow that a worker serves."""
+
+from workflows.follower_order import FollowerOrderWorkflow
+from workflows.ingest_queue import IngestQueueWorkflow
+from workflows.mirror_order import MirrorOrderWorkflow
+from workflows.mirror_shard import MirrorShardWorkflow
+
+ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow]
