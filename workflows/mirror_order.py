@@ -50,6 +50,7 @@ class MirrorOrderWorkflow:
         self._shards: dict[int, ChildWorkflowHandle[MirrorShardWorkflow, None]] = {}
         self._owns_waves = True
         self._sent = 0
+        self._cancelled = False
         self._settling = False
 
     @workflow.run
@@ -97,6 +98,7 @@ class MirrorOrderWorkflow:
             summary="cancel what was never sent",
             priority=_HOT,
         )
+        self._cancelled = True
         for shard in list(self._shards.values()):
             await _signal(shard, MirrorShardWorkflow.cancel)
         self._show(f"**cancelled** · {done.cancelled} never sent, {done.in_flight} on their way")
@@ -211,7 +213,7 @@ class MirrorOrderWorkflow:
             children_starting=admission.children_starting,
             held=held,
         )
-        self._shards[number] = await workflow.start_child_workflow(
+        started = self._shards[number] = await workflow.start_child_workflow(
             MirrorShardWorkflow.run,
             shard,
             id=ids.shard(order.mo_id, number),
@@ -220,6 +222,9 @@ class MirrorOrderWorkflow:
             search_attributes=workflow.info().typed_search_attributes,
             priority=_LATER,
         )
+        if self._cancelled and self._owns_waves:
+            # The guards stop what is still to be sent; what its wave has left open at a venue only a cancel ends.
+            await _signal(started, MirrorShardWorkflow.cancel)
 
     async def _settle(self) -> Settlement:
         self._settling = True

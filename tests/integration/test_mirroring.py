@@ -1,10 +1,14 @@
 """A manager order through the real workflows, workers, database and sockets."""
 
 from decimal import Decimal
+from typing import Any
 
 from domain.sizing import Mode
+from simulators.alpaca.behaviour import Behaviour as Trading
+from simulators.alpaca.behaviour import Life
 from simulators.receiver import Behaviour
 from temporal import ids, search_attributes
+from tests.integration.workers import workers_with
 from tests.world import World
 
 
@@ -126,6 +130,48 @@ async def test_a_receiver_that_confirms_a_part_leaves_the_order_partially_filled
     await world.settled(admission.mo_id)
     order = (await world.follower_orders(admission.mo_id))[part]
     assert (order["state"], order["reason"]) == ("dead_letter", "unconfirmed")
+
+
+async def test_a_cancel_in_mid_wave_stops_the_pages_to_come_and_reaches_what_is_open_at_the_broker(world: World):
+    vault = await world.vault()
+    stuck = Trading(life=Life(ending="stuck", steps=2, fill_steps=1))
+    webhooks = {await world.webhook(vault, Behaviour(delay_ms=700)) for _ in range(36)}
+    accounts = {await world.bridged(vault, stuck) for _ in range(12)}
+
+    def in_mid_wave(orders: dict[str, dict[str, Any]]) -> bool:
+        states = {(o["route"], o["state"]) for o in orders.values()}
+        return ("webhook", "confirmed") in states and ("alpaca", "sent") in states
+
+    async with workers_with(world, {"VANTA_DISPATCH__PAGE_SIZE": "8", "VANTA_DISPATCH__WAVES_AT_ONCE": "2"}):
+        mo_id = (await world.submit(vault, "buy", 10, tif="gtc")).mo_id
+        await world.until(mo_id, in_mid_wave)
+        before = await world.follower_orders(mo_id)
+        answer = await world.orders.cancel(mo_id, actor="user:test")
+        after = await world.follower_orders(mo_id)
+        await world.settled(mo_id)
+
+    assert answer is not None
+    orders = await world.follower_orders(mo_id)
+    assert set(after) == set(orders) == webhooks | accounts
+    ended = len(orders) - answer.cancelled - answer.in_flight
+    assert 0 < _confirmed(before) <= ended <= _confirmed(after)
+    # Whom the answer called cancelled is never sent to, and all the others' attempts had begun before it.
+    unsent = {f for f, o in orders.items() if o["dispatch_attempts"] == 0}
+    assert unsent == {f for f, o in after.items() if o["dispatch_attempts"] == 0}
+    assert len(unsent) == answer.cancelled > 0
+    for follower_id, order in orders.items():
+        delivery, booked = world.receiver.delivery(order["fo_id"]), world.alpaca.control.orders(order["fo_id"])
+        if follower_id in unsent:
+            assert (order["state"], order["reason"]) == ("cancelled", "manager_order_cancelled")
+            assert (delivery, booked) == (None, [])
+        elif follower_id in webhooks:
+            assert (order["state"], order["dispatch_attempts"]) == ("confirmed", 1)
+        else:
+            assert (order["state"], order["filled_qty"], order["dispatch_attempts"]) == ("cancelled", 5, 1)
+
+
+def _confirmed(orders: dict[str, dict[str, Any]]) -> int:
+    return sum(o["state"] == "confirmed" for o in orders.values())
 
 
 async def test_the_console_says_what_the_order_is_and_why_it_was_given(world: World):
