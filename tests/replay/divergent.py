@@ -25,7 +25,7 @@ class Hesitating(FollowerOrderWorkflow):
 
 
 @workflow.defn(name="MirrorShardWorkflow")
-class WithoutAWave(MirrorShardWorkflow):
+class LeavingOut(MirrorShardWorkflow):
     @workflow.init
     def __init__(self, page: ShardInput) -> None:
         super().__init__(page)
@@ -34,8 +34,12 @@ class WithoutAWave(MirrorShardWorkflow):
     async def run(self, page: ShardInput) -> None:
         await super().run(page)
 
+    async def _expand(self) -> dict[str, int]:
+        """A page whose waves are the manager order's takes them to have sized everybody."""
+        return await super()._expand() if self._page.wave else {}
+
     async def _send_waves(self, routes: dict[str, int]) -> None:
-        """Leaves it all to the owners."""
+        """A page that has waves of its own leaves it all to the owners."""
 
 
 @workflow.defn(name="MirrorOrderWorkflow")
@@ -58,4 +62,4 @@ class ReadingTwice(IngestQueueWorkflow):
         return await super().run()
 
 
-ALL = [Hesitating, WithoutAWave, AdmittingTwice, ReadingTwice]
+ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice]

@@ -1,8 +1,8 @@
-"""Record workflow histories from real runs on the embedded servers: `python -m tests.replay.record`.
+"""Record workflow histories from real runs on the embedded servers: `python -m tests.replay.record [scenario …]`.
 
 It adds the histories that are missing and refuses to overwrite one: a history stands for runs that are under way in
-production, so a workflow that no longer replays it has to be patched, not the history recorded anew. Takes two
-minutes, as one order is tried until it is a dead letter.
+production, so a workflow that no longer replays it has to be patched, not the history recorded anew. All of
+them take two minutes, as one order is tried until it is a dead letter.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ from tests.world import World
 HISTORIES = Path(__file__).with_name("histories")
 _IDENTITY = re.compile(r"\d+@[A-Za-z0-9._-]+")
 Found = dict[str, str]  # history's name → workflow id
+# A wave writes its results down after 4 s at the latest, and a page begins then if one of them is due for more; so a
+# receiver must be able to keep its wave waiting for longer than the tests' usual 2 s.
+_PATIENT = {"VANTA_WEBHOOKS__TIMEOUT_MS": "10000"}
+_SLOW = Behaviour(delay_ms=8_000)
+_STUCK = Trading(life=Life(ending="stuck", steps=2, fill_steps=1))
 
 
 async def settled(world: World) -> Found:
@@ -86,6 +91,60 @@ async def refused(world: World) -> Found:
     return {"mirror_order_refused": ids.mirror(mo_id)}
 
 
+async def waves_settled(world: World) -> Found:
+    """The manager order sends its waves itself, and its page begins when they are over."""
+    vault = await world.vault()
+    await world.webhook(vault)
+    await world.bridged(vault)
+    await world.shadow(vault)
+    mo_id = (await world.submit(vault, "buy", 10)).mo_id
+    await world.settled(mo_id)
+    return {"mirror_order_waves_settled": ids.mirror(mo_id), "mirror_shard_waves_settled": ids.shard(mo_id, 0)}
+
+
+async def waves_held(world: World) -> Found:
+    """One order is due for its retry while the wave is still under way: its page begins held, and is released."""
+    vault = await world.vault()
+    failing = await world.webhook(vault, Behaviour(kind="fail", times=1))
+    slow = await world.webhook(vault, _SLOW)
+    mo_id = (await world.submit(vault, "buy", 10)).mo_id
+    await world.until(mo_id, lambda o: o[failing]["state"] == "confirmed" and o[slow]["state"] == "sent")
+    await world.settled(mo_id)
+    return {"mirror_order_waves_held": ids.mirror(mo_id), "mirror_shard_waves_held": ids.shard(mo_id, 0)}
+
+
+async def waves_cancelled(world: World) -> Found:
+    """The cancel comes when the page has begun."""
+    vault = await world.vault()
+    stuck = await world.bridged(vault, _STUCK)
+    mo_id = (await world.submit(vault, "buy", 10, tif="gtc")).mo_id
+    await world.until(mo_id, lambda o: o[stuck]["state"] == "partially_filled")
+    await world.orders.cancel(mo_id, actor="user:test")
+    await world.settled(mo_id)
+    return {"mirror_order_waves_cancelled": ids.mirror(mo_id), "mirror_shard_waves_cancelled": ids.shard(mo_id, 0)}
+
+
+async def waves_cancelled_before_the_page(world: World) -> Found:
+    """The cancel comes while the wave is under way, so that the page is told of it when it begins."""
+    vault = await world.vault()
+    stuck, slow = await world.bridged(vault, _STUCK), await world.webhook(vault, _SLOW)
+    mo_id = (await world.submit(vault, "buy", 10, tif="gtc")).mo_id
+    await world.until(mo_id, lambda o: {stuck, slow} == set(o) and o[stuck]["state"] == "sent")
+    await world.orders.cancel(mo_id, actor="user:test")
+    await world.settled(mo_id)
+    return {
+        "mirror_order_waves_cancelled_before_the_page": ids.mirror(mo_id),
+        "mirror_shard_waves_cancelled_before_the_page": ids.shard(mo_id, 0),
+    }
+
+
+async def waves_refused(world: World) -> Found:
+    """Refused within the workflow's first task, where admission is a local activity."""
+    mo_id = (await world.submit(await world.vault(), "sell", 10)).mo_id
+    await world.settled(mo_id)
+    return {"mirror_order_waves_refused": ids.mirror(mo_id)}
+
+
 async def ingested(world: World) -> Found:
     entry = {"id": uuid.uuid4().hex, "vault_id": await world.vault(), "symbol": "AAPL", "side": "buy", "qty": 1}
     world.queue.write_text(json.dumps([entry]))
@@ -99,7 +158,13 @@ async def ingested(world: World) -> Found:
             await asyncio.sleep(0.5)
 
 
-SCENARIOS: tuple[Callable[[World], Awaitable[Found]], ...] = (settled, dead, cancelled, refused, ingested)
+SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
+        waves_cancelled_before_the_page, waves_refused,
+    )
+}  # fmt: skip
 
 
 def scrubbed(history: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +196,12 @@ def _add(name: str, history: dict[str, Any]) -> str:
     return "added"
 
 
-async def record() -> None:
+async def record(names: Sequence[str]) -> None:
     with Stack(Path(tempfile.mkdtemp(prefix="vanta-record-"))) as stack:
         await asyncio.to_thread(stack.start_servers)
         await asyncio.to_thread(stack.bootstrap)
-        async with World.open(stack) as world:
-            for found in await asyncio.gather(*(scenario(world) for scenario in SCENARIOS)):
+        async with World.open(stack, _PATIENT) as world:
+            for found in await asyncio.gather(*(SCENARIOS[name](world) for name in names or SCENARIOS)):
                 for name, workflow_id in found.items():
                     history = await world.temporal.get_workflow_handle(workflow_id).fetch_history()
                     print(name, _add(name, {"workflowId": workflow_id, **history.to_json_dict()}))
@@ -144,4 +209,4 @@ async def record() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(record()))
+    sys.exit(asyncio.run(record(sys.argv[1:])))
