@@ -34,7 +34,7 @@ class TemporalSettings(BaseModel):
     tls: bool = Field(default=False, description="Whether to speak TLS, with the system's certificates.")
     api_key: SecretStr | None = Field(default=None, description="Where the server asks for one.")
     max_cached_workflows: int = Field(default=1_000, ge=10, description="Per worker; more need memory.")
-    max_workflow_tasks: int = Field(default=100, ge=2, description="At once, per worker.")
+    max_workflow_tasks: int = Field(default=40, ge=2, description="At once, per worker.")
     max_activities: int = Field(default=100, ge=1, description="At once, per worker and task queue.")
     graceful_shutdown_s: int = Field(default=10, ge=0, description="What runs may finish for this long.")
 
@@ -102,7 +102,7 @@ class DispatchSettings(BaseModel):
     wave_in_flight_per_host: int = Field(default=1_000, ge=2, le=10_000, description="Of these, for one destination.")
     wave_batch: int = Field(default=250, ge=1, le=500, description="Orders claimed in one transaction.")
     background_nice: int = Field(default=10, ge=0, le=19, description="How far pages and relay give way to waves.")
-    children_starting: int = Field(default=50, ge=1, le=500, description="Child workflows being started at once.")
+    children_starting: int = Field(default=200, ge=1, le=500, description="Of one manager order, at once.")
 
 
 class IngestSettings(BaseModel):

@@ -217,8 +217,9 @@ async def _task(work: Any) -> AsyncIterator[None]:
 def _give_way(nice: int) -> None:
     os.nice(nice)
     # Linux desktops and VMs schedule by session first, and then only between a session's own processes.
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(nice))
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -1,24 +1,41 @@
 """How many orders may be on their way at once: in this process, and to one destination."""
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 _ALL = ""
+_FIRST_WINDOW = 200
+_FAST_S = 0.25
+_SLOW_S = 1.0
+
+
+@dataclass(slots=True)
+class _Host:
+    """`window` is how many may be inside at present; `since` when they were, while the host is closed."""
+
+    window: int
+    inside: int = 0
+    since: float | None = None
 
 
 class Gate:
     """Orders that are claimed and not yet answered: at most `total` in all and `per_host` for one destination.
 
-    A destination that is full stays closed until a good part of it is free again, so that orders are claimed in
-    batches; the others' orders pass it by.
+    A destination that is full stays closed until half of its orders are answered, so that orders are claimed in
+    batches; the others' orders pass it by. How fast it gets there decides how many it is given next: an order that is
+    claimed has had its guards checked, and must not stand in line for long.
     """
 
-    def __init__(self, *, total: int, per_host: int) -> None:
-        self._most = {_ALL: total}
+    def __init__(self, *, total: int, per_host: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total = total
         self._per_host = per_host
-        self._inside: dict[str, int] = {}
+        self._clock = clock
+        self._hosts: dict[str, _Host] = {}
         self._closed: set[str] = set()
         self._reopened = asyncio.Event()
 
@@ -29,30 +46,42 @@ class Gate:
             line = waiting[host]
             while line and len(entered) < most and self._closed.isdisjoint((host, _ALL)):
                 entered.append((host, line.popleft()))
-                self._count(host, 1)
-                self._count(_ALL, 1)
+                self._enter(_ALL, self._total)
+                self._enter(host, min(_FIRST_WINDOW, self._per_host))
             if not line:
                 del waiting[host]
         return entered
 
     def leave(self, host: str) -> None:
-        self._count(host, -1)
-        self._count(_ALL, -1)
+        """One order of the host has been answered, or was never sent."""
+        self._leave(_ALL, self._total)
+        self._leave(host, self._per_host)
 
     async def reopened(self) -> None:
         """Until something that was full has room again; for those whom `enter` gave nothing."""
         await self._reopened.wait()
 
-    def _count(self, name: str, change: int) -> None:
-        inside = self._inside.get(name, 0) + change
-        most = self._most.get(name, self._per_host)
-        if inside:
-            self._inside[name] = inside
-        else:
-            self._inside.pop(name, None)
-        if inside >= most:
+    def _enter(self, name: str, window: int) -> None:
+        host = self._hosts.setdefault(name, _Host(window))
+        host.inside += 1
+        if host.inside >= host.window:
+            host.since = self._clock()
             self._closed.add(name)
-        elif name in self._closed and inside <= most // 2:
-            self._closed.remove(name)
-            self._reopened.set()
-            self._reopened = asyncio.Event()
+
+    def _leave(self, name: str, most: int) -> None:
+        host = self._hosts[name]
+        host.inside -= 1
+        if name in self._closed and host.inside <= host.window // 2:
+            self._reopen(name, host, most)
+        if host.inside == 0:
+            del self._hosts[name]
+
+    def _reopen(self, name: str, host: _Host, most: int) -> None:
+        took = self._clock() - (host.since or 0)
+        if name != _ALL and took < _FAST_S:
+            host.window = min(host.window * 2, most)
+        elif name != _ALL and took > _SLOW_S:
+            host.window = max(host.window // 2, min(_FIRST_WINDOW // 2, most))
+        self._closed.remove(name)
+        self._reopened.set()
+        self._reopened = asyncio.Event()

@@ -6,8 +6,8 @@ at all, and the order's own workflow takes it from there.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,15 +21,15 @@ from activities.lanes import Lanes
 from activities.mirroring import ShardKey
 from activities.sending import Sending
 from domain.dispatch import PendingOrder
-from domain.ports import SendOutcome
+from domain.ports import OutcomeKind, SendOutcome
 
 if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
     from adapters.store.expansion import SizedOrder
     from adapters.store.waves import WavePage, WaveStore
 
-# The last follower's price comes before everybody's confirmation: results are written when no wave of this process has
-# anything left to send, but no later than this after they are known.
+# The last follower's price comes before everybody's confirmation: what was taken is written when no wave of the process
+# has anything left to send, but no later than this after it is known; what was not is written at once.
 RECORD_WITHIN_S = 4
 RECORD_MOST = 250
 
@@ -64,21 +64,22 @@ class WaveActivities:
         self._gate = gate
         self._lanes = lanes
         self._batch = batch
-        self._running = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._sending_pages = 0
+        self._runs: set[_Run] = set()
 
     @activity.defn
     async def dispatch_wave(self, wave: WaveInput) -> WaveResult:
         run = _Run()
+        self._runs.add(run)
         result = run.result
         try:
             async with beating(lambda: (result.sent, result.recorded)), asyncio.TaskGroup() as group:
                 group.create_task(self._record(wave.shard.tenant_id, run))
-                async with self._sending_now():
+                with self._sending_page():
                     await self._send_page(wave, run)
                 run.end()
         finally:
+            self._runs.discard(run)
             # A wave that was cancelled must not send what still stands in line: its owners will.
             run.closed = True
         return result
@@ -119,25 +120,27 @@ class WaveActivities:
         """Write whatever has come back since the last write, in one transaction, until all is written."""
         while True:
             await run.some.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RECORD_WITHIN_S):
-                    await self._quiet.wait()
+            if self._sending_pages:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RECORD_WITHIN_S):
+                        await run.now.wait()
+            run.now.clear()
             while batch := run.take(RECORD_MOST):
                 await self._store.record(tenant_id, batch)
                 run.result.recorded += len(batch)
             if run.complete:
                 return
 
-    @asynccontextmanager
-    async def _sending_now(self) -> AsyncIterator[None]:
-        self._running += 1
-        self._quiet.clear()
+    @contextmanager
+    def _sending_page(self) -> Iterator[None]:
+        self._sending_pages += 1
         try:
             yield
         finally:
-            self._running -= 1
-            if self._running == 0:
-                self._quiet.set()
+            self._sending_pages -= 1
+            if self._sending_pages == 0:
+                for run in self._runs:
+                    run.now.set()
 
 
 class _Run:
@@ -148,6 +151,7 @@ class _Run:
         self.idle = asyncio.Event()
         self.idle.set()
         self.some = asyncio.Event()
+        self.now = asyncio.Event()
         self.complete = False
         self.closed = False
         self._on_their_way = 0
@@ -166,6 +170,8 @@ class _Run:
     def add(self, order: PendingOrder, outcome: SendOutcome) -> None:
         self._unwritten.append((order, outcome))
         self.some.set()
+        if outcome.kind is not OutcomeKind.ACK:
+            self.now.set()  # its next attempt is counted from when this one's end is written
 
     def end(self) -> None:
         self.complete = True

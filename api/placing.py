@@ -11,7 +11,7 @@ from api.deps import Principal
 from api.errors import Problem
 from api.services import Services
 from domain import ids
-from domain.errors import IdempotencyKeyReused, InvalidInput
+from domain.errors import IdempotencyKeyReused
 from domain.intents import fingerprint, parse_intent
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput
 from domain.orders import ManagerState
@@ -39,12 +39,9 @@ async def place(services: Services, caller: Principal, key: str, raw: Mapping[st
     """
     intent, meta = parse_intent(raw)
     mo_id, digest = ids.manager_order_id(caller.tenant_id, key), fingerprint(raw)
-    stored = await services.reads.find_manager_order(caller.tenant_id, mo_id)
+    stored = await services.reads.before_placing(caller.tenant_id, mo_id, intent.vault_id, intent.symbol)
     if stored is not None:
         return _from_row(stored, digest)
-    await services.registry.get_vault(caller.tenant_id, intent.vault_id)
-    if await services.registry.get_instrument(intent.symbol) is None:
-        raise InvalidInput("symbol", f"{intent.symbol} is not a known instrument")
     order = MirrorOrderInput(caller.tenant_id, mo_id, intent, meta, digest, "api", caller.actor)
     try:
         verdict = await services.engine.admit(order)

@@ -15,7 +15,6 @@ from temporalio.client import Client
 
 from adapters.store.database import Database
 from bench.seed import SYMBOL
-from bench.sink import WAIT_S
 from settings import Settings
 from temporal import ids
 
@@ -120,7 +119,7 @@ def caller(bench: Bench) -> httpx.AsyncClient:
 
 def listener(bench: Bench) -> httpx.AsyncClient:
     """A client of the sink that is patient enough for its answers."""
-    return httpx.AsyncClient(base_url=bench.sink, timeout=WAIT_S + 30, verify=_NO_TLS)
+    return httpx.AsyncClient(base_url=bench.sink, timeout=60, verify=_NO_TLS)
 
 
 async def place(client: httpx.AsyncClient, vault_id: str) -> Placed:

@@ -136,7 +136,9 @@ def streams(results: Results) -> Table:
         label, runs = f"two orders × {two.followers:,}", str(len(two.rounds))
         shown.add_row(label, runs, "second's last request, alone", seconds(median(r.alone_s for r in two.rounds)))
         contested = seconds(median(r.contested_s for r in two.rounds))
-        shown.add_row("", runs, "… posted when the first's last is sent", contested, str(two.lost), str(two.sent_twice))
+        shown.add_row(
+            "", runs, "… posted while the first's children run", contested, str(two.lost), str(two.sent_twice)
+        )
     if steady := results.steady:
         label, orders = f"1 order/s × {steady.followers:,}", str(steady.orders)
         times = [seconds(percentile(steady.last_s, share)) if steady.last_s else _BLANK for share in (0.5, 0.99)]

@@ -1,4 +1,7 @@
-"""What crosses the border of the mirroring workflows: plain values, no secrets, small enough for a payload."""
+"""What crosses the border of the mirroring workflows: plain values, no secrets, small enough for a payload.
+
+The workflows' inputs are here and not with them, as the sandbox would make these classes anew for every run.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +31,7 @@ class Admission:
     """What became of the order at the door. `code`, `reason` and `field` say why it was refused.
 
     `routes` are, for each page, those that it has something to send by. The last three are the platform's settings,
-    which workflows must not read themselves.
+    which workflows must not read themselves; they bound what one manager order has under way at once.
     """
 
     mo_id: str
@@ -67,6 +70,34 @@ class OrderRef:
     state: FollowerState
     attempts: int
     wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInput:
+    """`children_starting` bounds how many children are being started at once; a page bounds how many there are.
+
+    `held`: only orders that are due get their owners, until `release`. `wave`: the page sends its own first wave, as
+    those that began before waves belonged to the manager order do.
+    """
+
+    tenant_id: str
+    mo_id: str
+    vault_id: str
+    symbol: str
+    tif: str
+    shard: int
+    wave: bool
+    children_starting: int
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerOrderInput:
+    """The order as the wave left it (or untouched), and the manager's time in force."""
+
+    tenant_id: str
+    order: OrderRef
+    tif: str
 
 
 @dataclass(frozen=True, slots=True)

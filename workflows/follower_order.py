@@ -1,7 +1,6 @@
 """One follower order, owned to its end: attempts, look-ups, fills, or the dead letter."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
@@ -11,7 +10,7 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from activities.delivery import BuryInput, DeliveryActivities, FollowerOrderKey, OrderStatus
-    from domain.mirroring import CONFIRM_WINDOW_H, OrderRef
+    from domain.mirroring import CONFIRM_WINDOW_H, FollowerOrderInput
     from domain.orders import FOLLOWER_ENDS, FollowerState
     from domain.retry import MAX_ATTEMPTS
     from domain.sizing import plain
@@ -20,15 +19,6 @@ with workflow.unsafe.imports_passed_through():
 
 _F = FollowerState
 _WITH_THE_VENUE = frozenset({_F.ACK, _F.PARTIALLY_FILLED})
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerOrderInput:
-    """The order as the wave left it (or untouched), and the manager's time in force."""
-
-    tenant_id: str
-    order: OrderRef
-    tif: str
 
 
 @workflow.defn

@@ -11,12 +11,12 @@ from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError
 from temporalio.workflow import ChildWorkflowHandle
 
-from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
+from workflows.mirror_shard import MirrorShardWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.mirroring import CancelInput, MirrorActivities, OrderKey, ShardKey
     from activities.wave import WaveActivities, WaveInput
-    from domain.mirroring import Admission, Cancellation, MirrorOrderInput, Settlement
+    from domain.mirroring import Admission, Cancellation, MirrorOrderInput, Settlement, ShardInput
     from domain.orders import ManagerState
     from domain.sizing import plain
     from temporal import ids, policies, queues
@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
 # Waves go before the children of orders that were sent earlier: the last follower's price is the product.
 _HOT = Priority(priority_key=1)
 _LATER = Priority(priority_key=3)
+_PAGES_STARTING = 100
 
 # Runs that began before waves belonged to the manager order go on as they began: their pages send their own.
 PATCH_WAVES = "waves-by-the-manager-order"
@@ -159,7 +160,9 @@ class MirrorOrderWorkflow:
             self._show(f"**dispatching** · first wave: {self._sent} of {admission.followers} followers attempted")
         held = list(self._shards.values())
         rest = [number for number in range(admission.shards) if number not in self._shards]
-        await asyncio.gather(*(self._start_shard(admission, number) for number in rest))
+        for first in range(0, len(rest), _PAGES_STARTING):  # all in one task could exceed the size of a message
+            some = rest[first : first + _PAGES_STARTING]
+            await asyncio.gather(*(self._start_shard(admission, number) for number in some))
         for shard in held:
             await _signal(shard, MirrorShardWorkflow.release)
 
@@ -210,7 +213,7 @@ class MirrorOrderWorkflow:
             tif=intent.tif,
             shard=number,
             wave=wave,
-            children_starting=admission.children_starting,
+            children_starting=max(1, admission.children_starting // admission.shards),
             held=held,
         )
         started = self._shards[number] = await workflow.start_child_workflow(

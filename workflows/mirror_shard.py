@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
@@ -11,12 +10,12 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, WorkflowAlreadyStartedError
 from temporalio.workflow import ActivityHandle, ChildWorkflowHandle
 
-from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
+from workflows.follower_order import FollowerOrderWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.mirroring import MirrorActivities, ShardKey
     from activities.wave import WaveActivities, WaveInput, WaveResult
-    from domain.mirroring import OrderRef
+    from domain.mirroring import FollowerOrderInput, OrderRef, ShardInput
     from domain.sizing import plain
     from temporal import ids, policies, queues
     from temporal import search_attributes as sa
@@ -24,25 +23,6 @@ with workflow.unsafe.imports_passed_through():
 # Waves go before the children of orders that were sent earlier: the last follower's price is the product.
 _WAVE = Priority(priority_key=1)
 _CHILD = Priority(priority_key=4)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardInput:
-    """`children_starting` bounds how many children are being started at once; a page bounds how many there are.
-
-    `held`: only orders that are due get their owners, until `release`. `wave`: the page sends its own first wave, as
-    those that began before waves belonged to the manager order do.
-    """
-
-    tenant_id: str
-    mo_id: str
-    vault_id: str
-    symbol: str
-    tif: str
-    shard: int
-    wave: bool
-    children_starting: int
-    held: bool = False
 
 
 @workflow.defn

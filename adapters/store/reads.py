@@ -13,8 +13,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from adapters.store.dag import read_dag
 from adapters.store.database import Database
 from adapters.store.entities import require
+from domain.errors import InvalidInput
 from domain.requests import Slice
-from models import Attempt, AuditEvent, DeadLetter, Fill, FollowerOrder, ManagerOrder
+from models import Attempt, AuditEvent, DeadLetter, Fill, FollowerOrder, Instrument, ManagerOrder, Vault
 
 _T = TypeVar("_T", bound=SQLModel)
 
@@ -56,6 +57,16 @@ class Reads:
     async def find_manager_order(self, tenant_id: str, mo_id: str) -> ManagerOrder | None:
         async with self._database.session(tenant_id) as session:
             return await session.get(ManagerOrder, mo_id)
+
+    async def before_placing(self, tenant_id: str, mo_id: str, vault_id: str, symbol: str) -> ManagerOrder | None:
+        """The order if an earlier request placed it. Raises NotFound for its vault, InvalidInput for its symbol."""
+        async with self._database.session(tenant_id) as session:
+            stored = await session.get(ManagerOrder, mo_id)
+            if stored is None:
+                await require(session, Vault, "vault", vault_id)
+                if await session.get(Instrument, symbol) is None:
+                    raise InvalidInput("symbol", f"{symbol} is not a known instrument")
+            return stored
 
     async def follower_orders(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[FollowerOrder]:
         """Without `trace` and `audit`, which are large and have no place in a list."""

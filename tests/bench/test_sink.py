@@ -1,4 +1,3 @@
-import asyncio
 import time
 
 import pytest
@@ -34,7 +33,6 @@ async def asked(sink: Client, path: str):
 
 async def test_every_signed_request_is_counted_by_its_id(sink: Client):
     assert [await post(sink, name) for name in ("a", "b", "a")] == [204] * 3
-    assert await asked(sink, "/count") == {"ids": 2}
     report = await asked(sink, "/report")
     assert {name: len(times) for name, times in report["arrivals"].items()} == {"a": 2, "b": 1}
     assert report["forged"] == 0
@@ -49,12 +47,3 @@ async def test_a_report_forgets_what_it_has_told(sink: Client):
     await post(sink, "a")
     await asked(sink, "/report")
     assert await asked(sink, "/report") == {"arrivals": {}, "forged": 0}
-
-
-async def test_a_count_answers_as_soon_as_there_are_enough(sink: Client):
-    waiting = asyncio.create_task(asked(sink, "/count?at_least=2"))
-    await post(sink, "a")
-    await post(sink, "a")
-    assert not waiting.done()
-    await post(sink, "b")
-    assert await asyncio.wait_for(waiting, 5) == {"ids": 2}

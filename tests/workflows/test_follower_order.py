@@ -16,12 +16,13 @@ from temporalio.worker import Worker
 
 from domain import retry
 from domain.dispatch import PendingOrder
+from domain.mirroring import FollowerOrderInput
 from domain.orders import FollowerState
 from domain.ports import SendOutcome, VenueStatus
 from temporal import queues
 from tests.domain.pending import pending, venue_order
 from tests.workflows.fakes import ACK, FAIL, REFUSE, SILENT, FakeDelivery, ref
-from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
+from workflows.follower_order import FollowerOrderWorkflow
 
 F = FollowerState
 V = VenueStatus

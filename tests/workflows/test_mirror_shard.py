@@ -12,11 +12,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Interceptor, Worker
 
+from domain.mirroring import ShardInput
 from domain.orders import FollowerState
 from temporal import ids, queues
 from tests.workflows.crossing import EndChildFirst
 from tests.workflows.fakes import FakeMirroring, page_of
-from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
+from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.registry import ALL
 
 PAGE = ShardInput("t", "M-1", "V_1", "AAPL", "day", 0, wave=True, children_starting=50)
