@@ -2,14 +2,14 @@
 
 from temporalio import workflow
 
-from workflows.follower_order import FollowerOrderInput, FollowerOrderWorkflow
+from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
-from workflows.mirror_shard import MirrorShardWorkflow, ShardInput
+from workflows.mirror_shard import MirrorShardWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
-    from domain.mirroring import MirrorOrderInput
+    from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
 
 
 @workflow.defn(name="FollowerOrderWorkflow")
