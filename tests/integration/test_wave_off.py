@@ -54,6 +54,7 @@ TERMS: dict[str, dict[str, Any]] = {
     "killed": {"kill_switch": True},
 }
 OTHERS = ("shadow", "without_a_route")
+UNSENT = {"at_its_cap": "at_cap", "killed": "kill_switch", "shadow": None, "without_a_route": "no_route"}
 LABELS = (*WEBHOOKS, *ACCOUNTS, *TERMS, *OTHERS)
 
 _FIELDS = ("state", "qty", "cap_applied", "reason", "route", "trace", "dispatch_attempts", "filled_qty", "avg_price")
@@ -87,6 +88,8 @@ async def test_without_the_wave_every_follower_order_ends_the_same(world: World)
     async with workers_with(world, {**page_size, "VANTA_DISPATCH__WAVE": "false"}):
         alone, held_now = await _trade(world)
 
+    unsent = {label for label, via in waved[0].via.items() if not via}
+    assert {label: waved[0].orders[label]["reason"] for label in unsent} == UNSENT
     for one, other in zip(waved, alone, strict=True):
         _check_ways(one, first="wave")
         _check_ways(other, first="order")
