@@ -93,7 +93,8 @@ class WavePage:
         lines: dict[str, deque[SizedOrder]] = {}
         for order in self.orders:
             url = self.urls.get(order.follower_id) or ""
-            host = url.split("/", 3)[2] if url.count("/") > 1 else self.route
+            # A query may follow the host at once.
+            host = url.split("/", 3)[2].partition("?")[0].lower() if url.count("/") > 1 else self.route
             lines.setdefault(host, deque()).append(order)
         return lines
 

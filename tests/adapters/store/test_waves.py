@@ -121,6 +121,17 @@ async def test_what_is_sent_agrees_with_what_its_owner_would_send(floor: Floor) 
             assert mine == his
 
 
+async def test_followers_of_one_host_stand_in_one_line(floor: Floor) -> None:
+    same = ("https://one.example/a", "https://ONE.example/b?u=1", "https://one.example?u=2", "https://one.example")
+    other = ("https://one.example:8443/a", "https://two.example/one.example")
+    lines: dict[str, set[str]] = {}
+    for url in (*same, *other):
+        host = "one.example" if url in same else url.split("/")[2]
+        lines.setdefault(host, set()).add(await floor.follower(webhook_url=url))
+    page = await floor.page((await floor.admit()).mo_id)
+    assert {host: {order.follower_id for order in line} for host, line in page.by_host().items()} == lines
+
+
 async def cancel(floor: Floor, mo_id: str, _follower_id: str) -> datetime | None:
     await SettlementStore(floor.database).cancel(floor.tenant_id, mo_id, ACTOR)
     return None
