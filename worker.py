@@ -143,13 +143,14 @@ async def dispatch(clients: Clients) -> list[Any]:
     clients.stack.push_async_callback(close_brokers, brokers)
     sending = Sending(sender, brokers, SecretBox(settings.secrets.master_keys.get_secret_value()))
     limits = settings.dispatch
-    gate = Gate(total=limits.wave_in_flight, per_host=limits.wave_in_flight_per_host)
+    width = hooks.max_connections_per_host
+    gate = Gate(total=limits.wave_in_flight, per_host=limits.wave_in_flight_per_host, first=width)
     wave = WaveActivities(
         WaveStore(clients.database),
         store,
         sending,
         gate,
-        Lanes(hooks.max_connections_per_host),
+        Lanes(width),
         batch=limits.wave_batch,
     )
     delivery = DeliveryActivities(store, sending)

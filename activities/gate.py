@@ -9,7 +9,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _ALL = ""
-_FIRST_WINDOW = 200
 _FAST_S = 0.25
 _SLOW_S = 1.0
 
@@ -27,13 +26,16 @@ class Gate:
     """Orders that are claimed and not yet answered: at most `total` in all and `per_host` for one destination.
 
     A destination that is full stays closed until half of its orders are answered, so that orders are claimed in
-    batches; the others' orders pass it by. How fast it gets there decides how many it is given next: an order that is
-    claimed has had its guards checked, and must not stand in line for long.
+    batches; the others' orders pass it by. It is given `first` at first, as many as are sent at once, and more only
+    while it answers fast: an order that is claimed has had its guards checked, and must not stand in line for long.
     """
 
-    def __init__(self, *, total: int, per_host: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, total: int, per_host: int, first: int = 100, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._total = total
         self._per_host = per_host
+        self._first = min(first, per_host)
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
         self._closed: set[str] = set()
@@ -47,7 +49,7 @@ class Gate:
             while line and len(entered) < most and self._closed.isdisjoint((host, _ALL)):
                 entered.append((host, line.popleft()))
                 self._enter(_ALL, self._total)
-                self._enter(host, min(_FIRST_WINDOW, self._per_host))
+                self._enter(host, self._first)
             if not line:
                 del waiting[host]
         return entered
@@ -81,7 +83,7 @@ class Gate:
         if name != _ALL and took < _FAST_S:
             host.window = min(host.window * 2, most)
         elif name != _ALL and took > _SLOW_S:
-            host.window = max(host.window // 2, min(_FIRST_WINDOW // 2, most))
+            host.window = max(host.window // 2, self._first)
         self._closed.remove(name)
         self._reopened.set()
         self._reopened = asyncio.Event()

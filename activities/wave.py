@@ -5,6 +5,7 @@ at all, and the order's own workflow takes it from there.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # has anything left to send, but no later than this after it is known; what was not is written at once.
 RECORD_WITHIN_S = 4
 RECORD_MOST = 250
+# An owner takes a claimed order for lost 12 s after its claim, 10 s of which are the request's own.
+LINE_MOST_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class WaveInput:
 
 @dataclass(slots=True)
 class WaveResult:
-    """Counts of orders: `sent` were attempted, `stopped` were left to their owners by a guard."""
+    """Counts of orders: `sent` were attempted, `stopped` were left to their owners."""
 
     sent: int = 0
     stopped: int = 0
@@ -99,18 +102,21 @@ class WaveActivities:
     async def _send_batch(self, page: "WavePage", batch: "list[tuple[str, SizedOrder]]", run: "_Run") -> None:
         hosts = {order.fo_id: host for host, order in batch}
         try:
+            claimed = time.monotonic()
             for order in await self._waves.open(page, [order for _, order in batch], datetime.now(UTC)):
                 host = hosts.pop(order.fo_id)
                 run.sending()
-                self._lanes.put(host, partial(self._send, order, host, run))
+                self._lanes.put(host, partial(self._send, order, host, run, claimed))
         finally:
             run.result.stopped += len(hosts)
             for host in hosts.values():
                 self._gate.leave(host)
 
-    async def _send(self, order: PendingOrder, host: str, run: "_Run") -> None:
+    async def _send(self, order: PendingOrder, host: str, run: "_Run", claimed: float) -> None:
         try:
-            if not run.closed:
+            if run.closed or time.monotonic() - claimed > LINE_MOST_S:
+                run.too_late()
+            else:
                 run.add(order, await self._sending.send(order))
         finally:
             self._gate.leave(host)
@@ -161,6 +167,10 @@ class _Run:
         self.result.sent += 1
         self._on_their_way += 1
         self.idle.clear()
+
+    def too_late(self) -> None:
+        self.result.sent -= 1
+        self.result.stopped += 1
 
     def sent(self) -> None:
         self._on_their_way -= 1

@@ -152,3 +152,51 @@ async def test_who_comes_after_a_reopening_waits_for_the_next() -> None:
     assert not late.done()
     leave(gate, "h", 2)
     await pass_by([late])
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def windows(gate: Gate, clock: Clock, takes: Iterable[float]) -> list[int]:
+    """How many one host is let in, round after round, when half of them are answered after so many seconds."""
+    seen, waiting = [], {"a": deque(range(10_000))}
+    inside = 0
+    for seconds in takes:
+        inside += len(gate.enter(waiting, 10_000))
+        seen.append(inside)
+        clock.now += seconds
+        while not gate_is_open(gate):
+            gate.leave("a")
+            inside -= 1
+    return seen
+
+
+def gate_is_open(gate: Gate) -> bool:
+    probe = {"a": deque([0])}
+    if gate.enter(probe, 1):
+        gate.leave("a")
+        return True
+    return False
+
+
+def test_a_host_that_answers_fast_is_given_more_ahead_up_to_its_most() -> None:
+    clock = Clock()
+    gate = Gate(total=10_000, per_host=500, first=100, clock=clock)
+    assert windows(gate, clock, [0.1] * 5) == [100, 200, 400, 500, 500]
+
+
+def test_a_host_that_answers_slowly_is_given_no_more_than_are_sent_at_once() -> None:
+    clock = Clock()
+    gate = Gate(total=10_000, per_host=500, first=100, clock=clock)
+    assert windows(gate, clock, [5] * 3) == [100, 100, 100]
+
+
+def test_a_host_that_becomes_slow_is_given_less_again() -> None:
+    clock = Clock()
+    gate = Gate(total=10_000, per_host=400, first=100, clock=clock)
+    assert windows(gate, clock, [0.1, 0.1, 5, 5, 5]) == [100, 200, 400, 200, 100]

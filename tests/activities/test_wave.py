@@ -77,6 +77,7 @@ class Wire:
     begun: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     most: int = 0
+    refused: set[str] = field(default_factory=set)
 
     def hold(self, *names: str) -> asyncio.Event:
         event = asyncio.Event()
@@ -90,7 +91,7 @@ class Wire:
         if (event := self.held.get(order.fo_id)) is not None:
             await event.wait()
         self.answered.append(order.fo_id)
-        return outcome(OutcomeKind.ACK)
+        return outcome(OutcomeKind.RETRYABLE if order.fo_id in self.refused else OutcomeKind.ACK)
 
 
 class Process:
@@ -238,3 +239,28 @@ async def test_results_are_written_in_batches_of_a_bounded_size(monkeypatch: pyt
     process = Process({"a.example": names("a", 12)})
     assert (await process.run()).recorded == 12
     assert process.store.batches == [5, 5, 2]
+
+
+async def test_an_order_that_stood_in_line_too_long_is_left_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wave_module, "LINE_MOST_S", 0.05)
+    process = Process({"a.example": names("a", 3)}, width=1)
+    go = process.wire.hold("a0")
+    _, task = process.start()
+    await until(lambda: process.wire.begun == ["a0"])
+    await asyncio.sleep(0.1)  # time itself is what this is about
+    go.set()
+    assert await done(task) == WaveResult(sent=1, stopped=2, recorded=1)
+    assert process.wire.begun == ["a0"]
+    assert process.free() == TOTAL
+
+
+async def test_what_was_not_taken_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wave_module, "RECORD_WITHIN_S", 600)
+    process = Process({"a.example": names("a", 3)})
+    process.wire.refused = {"a0"}
+    go = process.wire.hold("a2")
+    _, task = process.start()
+    await until(lambda: "a0" in process.store.recorded)
+    assert not task.done()
+    go.set()
+    assert (await done(task)).recorded == 3
