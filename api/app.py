@@ -26,7 +26,7 @@ from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import follower_orders, manager_orders, vaults
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
-from api.schemas.followers import NewFollowerBody
+from api.schemas.followers import FollowerChangesBody, NewFollowerBody
 from api.schemas.orders import NewManagerOrderBody
 from api.schemas.vaults import NewVaultBody
 from api.services import Services
@@ -43,7 +43,9 @@ Errors are RFC 9457 problem documents with a stable `type`. Quantities and money
 This contract as JSON: `/openapi.json`.
 """
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
-_BODIES: tuple[type[BaseModel], ...] = (NewVaultBody, NewFollowerBody, NewManagerOrderBody, ProblemDocument)
+_BODIES: tuple[type[BaseModel], ...] = (
+    NewVaultBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
+)  # fmt: skip
 
 
 @asynccontextmanager

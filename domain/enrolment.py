@@ -69,6 +69,30 @@ class BrokerAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowerSettings:
+    """What of a follower may be changed later; orders that are admitted afterwards are sized by it.
+
+    The kill switch counts at once: it is read again whenever an attempt is claimed.
+    """
+
+    mode: Mode
+    scale: Decimal
+    max_pos_usd: Decimal | None
+    kill_switch: bool
+    persona: str | None
+
+    def check(self) -> None:
+        """Raises InvalidInput naming the field."""
+        _check_id("persona", self.persona)
+        _check_positive("scale", self.scale)
+        if self.scale > MAX_SCALE:
+            raise InvalidInput("scale", f"must be at most {MAX_SCALE}")
+        _check_positive("max_pos_usd", self.max_pos_usd)
+        if self.mode is Mode.CAPPED and self.max_pos_usd is None:
+            raise InvalidInput("max_pos_usd", "is needed in mode capped")
+
+
+@dataclass(frozen=True, slots=True)
 class NewFollower:
     """Reached by `webhook_url` or through broker accounts, never both; a shadow follower needs neither."""
 
@@ -93,13 +117,7 @@ class NewFollower:
         if self.follower_id is not None and not self.follower_id.startswith("F_"):
             # Below an order's id, workflow ids `s0`, `s1`, … are its pages.
             raise InvalidInput("follower_id", "must start with F_")
-        _check_id("persona", self.persona)
-        _check_positive("scale", self.scale)
-        if self.scale > MAX_SCALE:
-            raise InvalidInput("scale", f"must be at most {MAX_SCALE}")
-        _check_positive("max_pos_usd", self.max_pos_usd)
-        if self.mode is Mode.CAPPED and self.max_pos_usd is None:
-            raise InvalidInput("max_pos_usd", "is needed in mode capped")
+        FollowerSettings(self.mode, self.scale, self.max_pos_usd, self.kill_switch, self.persona).check()
         self._check_route()
 
     def _check_route(self) -> None:

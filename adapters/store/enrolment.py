@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from domain import ids
-from domain.enrolment import NewFollower, NewVault, public_url
-from domain.sizing import plain
+from domain.enrolment import FollowerSettings, NewFollower, NewVault, public_url
+from domain.sizing import Mode, plain
 from models import Follower, Vault
 
 
@@ -59,6 +59,17 @@ def follower_event(follower: Follower) -> dict[str, Any]:
     if follower.webhook is not None:
         payload["webhook"] = {**follower.webhook, "url": public_url(follower.webhook["url"])}
     return payload
+
+
+def follower_settings(follower: Follower) -> FollowerSettings:
+    return FollowerSettings(
+        Mode(follower.mode), follower.scale, follower.max_pos_usd, follower.kill_switch, follower.persona
+    )
+
+
+def settings_changes(before: FollowerSettings, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Each changed setting with what it was and what it is."""
+    return {name: {"from": _exact(getattr(before, name)), "to": _exact(value)} for name, value in changed.items()}
 
 
 def _exact(value: Any) -> Any:

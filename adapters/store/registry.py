@@ -1,11 +1,11 @@
 """Vaults, followers, their secrets, and what can be traded: created once, audited, read back."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
@@ -15,14 +15,22 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
-from adapters.store.enrolment import credential_ref, follower_event, follower_row, vault_row
+from adapters.store.enrolment import (
+    credential_ref,
+    follower_event,
+    follower_row,
+    follower_settings,
+    settings_changes,
+    vault_row,
+)  # fmt: skip
 from adapters.store.entities import emit, insert_new, require
 from adapters.store.once import find_earlier, keep
 from domain import ids
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
+from domain.errors import InvalidInput, NotFound
 from domain.requests import Once
 from domain.signing import format_secret
-from domain.sizing import plain
+from domain.sizing import Mode, plain
 from models import Credential, Follower, Instrument, Price, Tenant, Vault, WebhookKey
 
 # A caller that lost our answer repeats its request within a day; later, the signing secret is no longer shown.
@@ -115,6 +123,31 @@ class Registry:
             await emit(session, tenant_id, "follower", follower.follower_id, "created", actor, payload)
             keep(session, tenant_id, once, _CREATED, follower.model_dump(mode="json"))
             return Created(follower, replayed=False, signing_secret=secret)
+
+    async def update_follower(
+        self, tenant_id: str, follower_id: str, changes: Mapping[str, Any], *, actor: str
+    ) -> Follower:
+        """Change some of `FollowerSettings`, by name; the others stay. What is so already is no change and no event.
+
+        Raises NotFound, and InvalidInput where the settings would not go together.
+        """
+        async with self._database.session(tenant_id) as session:
+            row = await session.get(Follower, follower_id, with_for_update=True)
+            if row is None:
+                raise NotFound("follower", follower_id)
+            before = follower_settings(row)
+            after = replace(before, **changes)
+            after.check()
+            if after.mode is not Mode.SHADOW and row.webhook is None and row.bridged_brokers is None:
+                raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
+            changed = {f.name: getattr(after, f.name) for f in fields(after)}
+            changed = {name: value for name, value in changed.items() if value != getattr(before, name)}
+            if changed:
+                row.sqlmodel_update({**changed, "mode": after.mode.value})
+                session.add(row)
+                payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}
+                await emit(session, tenant_id, "follower", follower_id, "updated", actor, payload)
+            return row
 
     async def get_follower(self, tenant_id: str, follower_id: str) -> Follower:
         async with self._database.session(tenant_id) as session:

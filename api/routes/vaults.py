@@ -8,7 +8,14 @@ from api.body import documents, json_body
 from api.deps import FollowerId, FollowerManager, IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
 from api.paging import Page, PageQuery, decode, page
 from api.schemas.common import WRITES, problems
-from api.schemas.followers import GONE_NOTE, SHOWN_NOTE, CreatedFollower, Follower, NewFollowerBody
+from api.schemas.followers import (
+    GONE_NOTE,
+    SHOWN_NOTE,
+    CreatedFollower,
+    Follower,
+    FollowerChangesBody,
+    NewFollowerBody,
+)  # fmt: skip
 from api.schemas.vaults import NewVaultBody, Vault
 from domain.intents import fingerprint
 from domain.requests import Once
@@ -103,6 +110,28 @@ async def create_follower(
 async def get_follower(caller: VaultReader, services: ServicesDep, follower_id: FollowerId) -> Follower:
     """One follower. No secrets: of its accounts only the references."""
     return Follower.of(await services.registry.get_follower(caller.tenant_id, follower_id))
+
+
+@router.patch(
+    "/followers/{follower_id}",
+    operation_id="update_follower",
+    tags=["followers"],
+    responses=problems(404, *WRITES),
+    openapi_extra=documents(FollowerChangesBody),
+)
+async def update_follower(
+    caller: FollowerManager,
+    services: ServicesDep,
+    follower_id: FollowerId,
+    body: Annotated[FollowerChangesBody, Depends(json_body(FollowerChangesBody))],
+) -> Follower:
+    """Change a follower's mode, scale, cap, persona or kill switch.
+
+    Orders that are admitted from now on are sized by the new settings. The kill switch counts for every attempt that
+    is claimed after this answer; what was claimed before is in flight. A repeat changes nothing.
+    """
+    row = await services.registry.update_follower(caller.tenant_id, follower_id, body.changes(), actor=caller.actor)
+    return Follower.of(row)
 
 
 def _identity(vault_id: str, body: NewFollowerBody) -> dict[str, object]:

@@ -10,6 +10,7 @@ import models
 from api.schemas.common import Answer, DecimalStr, Request
 from api.schemas.vaults import Money
 from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, NewFollower, public_url
+from domain.errors import InvalidInput
 from domain.sizing import Mode
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=4_096)]
@@ -78,6 +79,24 @@ class NewFollowerBody(Request):
             equities=None if bridged.equities is None else bridged.equities.to_domain(),
             crypto=None if bridged.crypto is None else bridged.crypto.to_domain(),
         )
+
+
+class FollowerChangesBody(Request):
+    """What is left out stays as it is; null takes a cap or a persona away."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"kill_switch": True}], "minProperties": 1})
+
+    mode: Mode = Mode.PROPORTIONAL
+    scale: Annotated[Decimal, Field(gt=0, le=MAX_SCALE, max_digits=28, decimal_places=12)] = Decimal(1)
+    max_pos_usd: Money | None = Field(default=None, description="Cap on the projected position; needed in mode capped.")
+    kill_switch: StrictBool = Field(default=False, description="On: nothing more is sent to this follower.")
+    persona: str | None = Field(default=None, max_length=64)
+
+    def changes(self) -> dict[str, Any]:
+        """Raises InvalidInput for none."""
+        if not self.model_fields_set:
+            raise InvalidInput("body", "must name at least one setting to change")
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class Webhook(Answer):
