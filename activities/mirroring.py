@@ -112,5 +112,5 @@ class MirrorActivities:
     @activity.defn
     async def archive(self, key: OrderKey) -> str:
         """Write the order's trade_log.jsonl to the audit bucket; its key. A repeat finds it there."""
-        events = await self._settlement.trade_log(key.tenant_id, key.mo_id)
+        events = self._settlement.trade_log(key.tenant_id, key.mo_id)
         return await self._objects.put_trade_log(key.tenant_id, key.mo_id, events)

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from tempfile import TemporaryFile
+from typing import IO, Any, Protocol
 
 import boto3
 import orjson
@@ -48,11 +50,20 @@ class ObjectStore:
             ),
         )
 
-    async def put_trade_log(self, tenant_id: str, mo_id: str, events: Sequence[dict[str, Any]]) -> str:
-        """`trade_log.jsonl`, one line per event; its key. What is already there with the same content stays."""
-        body = b"".join(orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE) for event in events)
+    async def put_trade_log(self, tenant_id: str, mo_id: str, events: AsyncGenerator[dict[str, Any]]) -> str:
+        """`trade_log.jsonl`, one line per event; its key. What is already there with the same content stays.
+
+        The whole is in a file and never in memory: an order of 10,000 followers has 60,000 events.
+        """
         key = f"{tenant_id}/{mo_id}/trade_log.jsonl"
-        await asyncio.to_thread(self._put_once, key, body)
+        digest = hashlib.sha256()
+        with TemporaryFile() as body:
+            async with aclosing(events):
+                async for event in events:
+                    line = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
+                    digest.update(line)
+                    body.write(line)
+            await asyncio.to_thread(self._put_once, key, body, digest.hexdigest())
         return key
 
     async def get(self, key: str) -> bytes:
@@ -66,10 +77,10 @@ class ObjectStore:
         body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return body
 
-    def _put_once(self, key: str, body: bytes) -> None:
-        digest = hashlib.sha256(body).hexdigest()
+    def _put_once(self, key: str, body: IO[bytes], digest: str) -> None:
         if self._digest(key) == digest:
             return
+        body.seek(0)
         self._s3.put_object(
             Bucket=self._bucket,
             Key=key,

@@ -1,5 +1,6 @@
 """How a manager order ends: settled by its children's states, or cancelled."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from adapters.store import changes
@@ -24,6 +25,12 @@ WITH u AS (
   FROM u
 ), {EMIT}
 SELECT mo_id FROM u
+"""
+
+_EVENTS_AT_ONCE = 1_000
+_TRADE_LOG = """
+SELECT event_id, tenant_id, entity, entity_id, action, actor, mo_id, payload, ts FROM audit_events
+WHERE mo_id = %s ORDER BY event_id
 """
 
 _GIVE_BACK = """
@@ -78,15 +85,14 @@ class SettlementStore:
                 await cursor.execute(_GIVE_BACK, [mo_id])
         return Cancellation(mo_id, len(cancelled), in_flight)
 
-    async def trade_log(self, tenant_id: str, mo_id: str) -> list[dict[str, Any]]:
-        """Every audit event of the order's tree, in order."""
+    async def trade_log(self, tenant_id: str, mo_id: str) -> AsyncGenerator[dict[str, Any]]:
+        """Every audit event of the order's tree, in order, as they come from the server; close what is not exhausted.
+
+        One statement and no pages: a LIMIT would make the planner walk the tenant's whole log instead of the order's.
+        """
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute(
-                "SELECT event_id, tenant_id, entity, entity_id, action, actor, mo_id, payload, ts FROM audit_events "
-                "WHERE mo_id = %s ORDER BY event_id",
-                [mo_id],
-            )
-            return await cursor.fetchall()
+            async for event in cursor.stream(_TRADE_LOG, [mo_id], size=_EVENTS_AT_ONCE):
+                yield event
 
 
 _OPEN = (FollowerState.SENT, FollowerState.UNKNOWN, FollowerState.ACK, FollowerState.PARTIALLY_FILLED)

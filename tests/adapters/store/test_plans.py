@@ -140,7 +140,7 @@ class Past:
         await dispatch.due_pages(tenant, order.mo_id)
         settlement = SettlementStore(spied)
         assert (await settlement.cancel(tenant, order.mo_id, ACTOR)).cancelled > count // 4
-        await settlement.trade_log(tenant, order.mo_id)
+        assert [event async for event in settlement.trade_log(tenant, order.mo_id)]
         booked = await floor.rows("SELECT count(*) AS n FROM fills")
         assert booked[0]["n"] >= count // 4
         return work.pages
