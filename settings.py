@@ -96,12 +96,13 @@ class AlpacaSettings(BaseModel):
 
 class DispatchSettings(BaseModel):
     wave: bool = Field(default=True, description="Send first attempts in a wave; off changes latency only.")
-    page_size: int = Field(default=500, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
+    page_size: int = Field(default=400, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
     waves_at_once: int = Field(default=50, ge=1, le=500, description="Waves of one manager order under way.")
     wave_in_flight: int = Field(default=2_000, ge=2, le=10_000, description="Orders of waves claimed, per process.")
     wave_in_flight_per_host: int = Field(default=1_000, ge=2, le=10_000, description="Of these, for one destination.")
     wave_batch: int = Field(default=250, ge=1, le=500, description="Orders claimed in one transaction.")
     background_nice: int = Field(default=10, ge=0, le=19, description="How far pages and relay give way to waves.")
+    follower_tasks: int = Field(default=8, ge=2, description="Workflow tasks at once, per worker of role followers.")
     children_starting: int = Field(default=200, ge=1, le=500, description="Of one manager order, at once.")
 
 

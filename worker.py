@@ -92,7 +92,7 @@ async def orchestration(clients: Clients) -> list[Any]:
         queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
         steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
     await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
-    return [_worker(clients, queues.ORCHESTRATION, steps, workflows=ALL)]
+    return [_worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)]
 
 
 async def followers(clients: Clients) -> list[Any]:
@@ -100,7 +100,9 @@ async def followers(clients: Clients) -> list[Any]:
 
     In a process of its own, as a page's hundreds of workflows would keep the next manager order waiting.
     """
-    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), workflows=ALL)]
+    # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
+    tasks = clients.settings.dispatch.follower_tasks
+    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks)]
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -179,7 +181,11 @@ _SERVICES = {"orchestration": orchestration, "followers": followers, "dispatch":
 
 
 def _worker(
-    clients: Clients, queue: str, steps: Sequence[Callable[..., Any]], workflows: Sequence[type] = ()
+    clients: Clients,
+    queue: str,
+    steps: Sequence[Callable[..., Any]],
+    workflows: Sequence[type] = (),
+    workflow_tasks: int | None = None,
 ) -> Worker:
     temporal = clients.settings.temporal
     return Worker(
@@ -188,7 +194,7 @@ def _worker(
         activities=steps,
         workflows=workflows,
         max_cached_workflows=temporal.max_cached_workflows if workflows else 0,
-        max_concurrent_workflow_tasks=temporal.max_workflow_tasks if workflows else None,
+        max_concurrent_workflow_tasks=workflow_tasks,
         max_concurrent_activities=temporal.max_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
