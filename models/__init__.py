@@ -2,26 +2,39 @@
 
 from models.audit import AuditEvent, OutboxEvent
 from models.delivery import Attempt, DeadLetter, Fill
+from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
 from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
+from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue
 from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
 
 __all__ = [
+    "Allotment",
     "Attempt",
     "AuditEvent",
     "Credential",
     "DeadLetter",
+    "Drift",
     "Fill",
     "Follower",
     "FollowerOrder",
+    "Hedge",
     "IdempotencyKey",
     "IngestedEntry",
     "Instrument",
+    "Kill",
     "ManagerOrder",
+    "NavMark",
     "OutboxEvent",
+    "Overlay",
+    "PlatformHalt",
     "Position",
     "Price",
+    "PriceHistory",
+    "Reconciliation",
+    "Residue",
+    "RowHistory",
     "Snapshot",
     "SnapshotPage",
     "Subscription",

@@ -56,3 +56,7 @@ class DeadLetter(SQLModel, table=True):
     context: dict[str, Any] = json()
     created_at: datetime = timestamp(now=True)
     redriven_at: datetime | None = timestamp(nullable=True)
+    redriven_by: str | None = None
+    purged_at: datetime | None = timestamp(nullable=True)
+    purged_by: str | None = None
+    purge_reason: str | None = None

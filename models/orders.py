@@ -5,14 +5,21 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlmodel import JSON, Column, Field, Index, SQLModel
 
 from models.columns import json, numeric, text_list, timestamp
 
 
 class ManagerOrder(SQLModel, table=True):
+    """`kind` is order, flatten or correction; `live` while something of it may still be in flight."""
+
     __tablename__ = "manager_orders"
-    __table_args__ = (Index("ix_manager_orders_page", "tenant_id", "created_at", "mo_id"),)
+    __table_args__ = (
+        Index("ix_manager_orders_page", "tenant_id", "created_at", "mo_id"),
+        Index("ix_manager_orders_vault", "vault_id", "created_at"),
+        Index("ix_manager_orders_live", "vault_id", postgresql_where=text("live")),
+    )
 
     mo_id: str = Field(primary_key=True)
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
@@ -36,6 +43,10 @@ class ManagerOrder(SQLModel, table=True):
     shards: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created_at: datetime = timestamp(now=True)
     settled_at: datetime | None = timestamp(nullable=True)
+    kind: str = Field(default="order", sa_column_kwargs={"server_default": "order"})
+    only_follower_id: str | None = None
+    live: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    given_back_at: datetime | None = timestamp(nullable=True)
 
 
 class Snapshot(SQLModel, table=True):
@@ -93,6 +104,8 @@ class FollowerOrder(SQLModel, table=True):
     filled_qty: Decimal = numeric(default="0")
     avg_price: Decimal | None = numeric(nullable=True)
     next_attempt_at: datetime | None = timestamp(nullable=True)
+    carry: Decimal = numeric(default="0")
+    attempts_base: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     trace: list[dict[str, Any]] = json("[]")
     audit: dict[str, Any] = json()
     created_at: datetime = timestamp(now=True)

@@ -26,6 +26,7 @@ class Vault(SQLModel, table=True):
     halt: str | None = None
     nav_usd: Decimal | None = numeric(nullable=True)
     nav_asof: datetime | None = timestamp(nullable=True)
+    cash_usd: Decimal | None = numeric(nullable=True)
     created_at: datetime = timestamp(now=True)
 
 
@@ -46,6 +47,14 @@ class Follower(SQLModel, table=True):
     webhook: dict[str, Any] | None = Field(default=None, sa_type=JSONB, nullable=True)
     bridged_brokers: dict[str, Any] | None = Field(default=None, sa_type=JSONB, nullable=True)
     endpoint_disabled_at: datetime | None = timestamp(nullable=True)
+    endpoint_disabled_reason: str | None = None
+    consecutive_failures: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    allow_short: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    halt: str | None = None
+    maintenance: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    reconcile_policy: str = Field(default="observe", sa_column_kwargs={"server_default": "observe"})
+    funds_usd: Decimal | None = numeric(nullable=True)
+    funds_asof: datetime | None = timestamp(nullable=True)
     created_at: datetime = timestamp(now=True)
 
 

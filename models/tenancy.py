@@ -16,6 +16,7 @@ class Tenant(SQLModel, table=True):
     name: str
     created_at: datetime = timestamp(now=True)
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    halt: str | None = None
 
 
 class User(SQLModel, table=True):

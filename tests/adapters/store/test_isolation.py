@@ -18,11 +18,13 @@ from settings import Settings
 from tests.adapters.store.conftest import ACTOR
 
 assert models.__all__
-SHARED = {"instruments", "prices"}
+SHARED = {"instruments", "platform_halts", "price_history", "prices"}
 OWNED = sorted(name for name in SQLModel.metadata.tables if name not in SHARED)
 READABLE = [name for name in OWNED if name != "outbox"]
 # What a tenant has after the fixture has run.
-FILLED = ["tenants", "vaults", "followers", "webhook_keys", "credentials", "idempotency_keys", "audit_events"]
+FILLED = [
+    "tenants", "vaults", "followers", "webhook_keys", "credentials", "idempotency_keys", "audit_events", "row_history",
+]  # fmt: skip
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
