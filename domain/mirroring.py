@@ -15,7 +15,11 @@ from domain.orders import FollowerState, ManagerState
 
 @dataclass(frozen=True, slots=True)
 class MirrorOrderInput:
-    """One manager order. `fingerprint` is the SHA-256 of the request, `source` is `api` or `queue`."""
+    """One manager order. `fingerprint` is the SHA-256 of the request, `source` is `api` or `queue`.
+
+    `kind` is `order`, `flatten` (all that followers hold of the symbol) or `correction` (exactly the quantity).
+    `only_follower_id` leaves all others out, and the vault's own position alone.
+    """
 
     tenant_id: str
     mo_id: str
@@ -24,6 +28,8 @@ class MirrorOrderInput:
     fingerprint: str
     source: str
     actor: str
+    kind: str = "order"
+    only_follower_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class OrderRef:
     state: FollowerState
     attempts: int
     wait_ms: int
+    leg: int = 0
+    symbol: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

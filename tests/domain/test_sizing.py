@@ -2,10 +2,11 @@ from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal, localcontext
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from domain.orders import Side
+from domain.personas import PERSONAS, Character, Flip
 from domain.sizing import (
     Effect,
     FollowerTerms,
@@ -37,19 +38,34 @@ instruments = st.builds(
     min_qty=st.sampled_from([D(0), D(1), D("0.5")]),
     min_notional=st.sampled_from([D(0), D(1), D(10)]),
 )
+characters = st.builds(
+    Character,
+    persona=st.sampled_from([None, *PERSONAS]),
+    boost=st.sampled_from([D(0), D("0.5"), D(-2)]),
+    flip=st.none()
+    | st.builds(
+        Flip, st.just("O_1"), st.sampled_from([None, *PERSONAS]), st.sampled_from([D(0), D("0.35"), D("-0.9"), D(5)])
+    ),
+)
 followers = st.builds(
     FollowerTerms,
     mode=st.sampled_from(Mode),
     scale=scales,
     holding=holdings,
     max_pos_usd=st.none() | st.decimals(min_value="0.01", max_value="10000000", places=2),
-    multiplier=st.sampled_from([D(1), D("0.5"), D("1.35"), D(0), D("1.0000001")]),
+    character=characters,
     fractional=st.booleans(),
-    kill_switch=st.booleans(),
+    kill_switch=st.sampled_from([False, False, False, True]),
+    residue=st.just(D(0)) | st.decimals(min_value="-1", max_value="1", places=6),
+    buying=st.just(D(0)) | quantities,
+    selling=st.just(D(0)) | quantities,
+    allow_short=st.booleans(),
+    funds_usd=st.none() | st.decimals(min_value="-1000", max_value="10000000", places=2),
 )
 opens = st.builds(
     OrderTerms, side=st.sampled_from(Side), qty=quantities, effect=st.just(Effect.OPEN), vault_qty=holdings,
-    price=st.none() | prices,
+    price=st.none() | prices, score=st.none() | st.decimals(min_value=0, max_value=1, places=2),
+    overrides=st.sampled_from([(), (("growth", D("0.5")),), (("contrarian", D(-1)), ("risk_averse", D("0.25")))]),
 )  # fmt: skip
 
 
@@ -70,23 +86,55 @@ def test_an_open_never_takes_the_projected_position_over_its_cap(
     result = size(order, follower, instrument)
     if result.qty and follower.max_pos_usd is not None:
         assert order.price is not None
-        projected = follower.holding * order.side.sign + result.qty
+        projected = follower.holding * result.side.sign + follower.ahead(result.side) + result.qty
         assert projected * order.price <= follower.max_pos_usd
+
+
+@given(opens, followers, instruments)
+def test_an_open_never_crosses_zero_and_never_opens_a_short_that_is_not_wanted(
+    order: OrderTerms, follower: FollowerTerms, instrument: Instrument
+):
+    result = size(order, follower, instrument)
+    after = follower.holding + result.qty * result.side.sign
+    assert follower.holding * after >= 0
+    if not follower.allow_short:
+        assert after >= min(follower.holding, D(0))
+
+
+@given(opens, followers, instruments)
+def test_an_open_never_costs_more_than_the_free_money(
+    order: OrderTerms, follower: FollowerTerms, instrument: Instrument
+):
+    result = size(order, follower, instrument)
+    opening = follower.holding * result.side.sign >= 0
+    if result.qty and opening and follower.funds_usd is not None:
+        assert order.price is not None
+        assert result.qty * order.price <= follower.funds_usd
+
+
+@given(opens, followers, instruments)
+def test_without_a_contrarian_an_open_is_never_turned_round(
+    order: OrderTerms, follower: FollowerTerms, instrument: Instrument
+):
+    persona = follower.character.in_force()
+    if persona is None or not persona.inverts:
+        assert size(order, follower, instrument).side is order.side
 
 
 @given(reductions, followers, instruments)
 def test_a_reduction_never_sells_more_than_is_held(order: OrderTerms, follower: FollowerTerms, instrument: Instrument):
     result = size(order, follower, instrument)
-    held = max(-follower.holding * order.side.sign, D(0))
-    assert 0 <= result.qty <= held
+    assert 0 <= result.qty <= max(abs(follower.holding) - follower.ahead(result.side), D(0))
+    assert result.qty == 0 or result.side.sign * follower.holding < 0
 
 
 @given(reductions, followers, instruments)
 def test_a_full_exit_ends_at_zero(order: OrderTerms, follower: FollowerTerms, instrument: Instrument):
-    order = replace(order, qty=abs(order.vault_qty))
+    order, follower = replace(order, qty=abs(order.vault_qty)), replace(follower, buying=D(0), selling=D(0))
     result = size(order, follower, instrument)
     if result.skip is None:
-        assert follower.holding + result.qty * order.side.sign == 0
+        assert follower.holding + result.qty * result.side.sign == 0
+        assert follower.residue + result.carry == 0
     else:
         assert result.skip in {SkipReason.KILL_SWITCH, SkipReason.NOTHING_HELD}
 
@@ -97,7 +145,8 @@ def test_a_size_is_a_multiple_of_the_step_unless_it_is_a_full_exit(
 ):
     result = size(order, follower, instrument)
     step = instrument.fine_step if follower.fractional else instrument.qty_step
-    if order.effect is Effect.OPEN or order.qty != abs(order.vault_qty):
+    closes = result.side.sign * follower.holding < 0  # what is held may lie between two steps
+    if not closes:
         assert result.qty % step == 0
 
 
@@ -126,6 +175,7 @@ def test_scaling_down_never_makes_an_order_larger(
     order: OrderTerms, follower: FollowerTerms, instrument: Instrument, factor: Decimal
 ):
     smaller = replace(follower, scale=follower.scale * factor)
+    assume(size(order, smaller, instrument).side is size(order, follower, instrument).side)
     assert size(order, smaller, instrument).qty <= size(order, follower, instrument).qty
 
 
@@ -140,11 +190,11 @@ SIZES = {
     "proportional": (OPEN, PLAIN, AAPL, "10", False),
     "scaled and floored": (OPEN, replace(PLAIN, scale=D("0.33")), AAPL, "3", False),
     "fractional account": (OPEN, replace(PLAIN, scale=D("0.333"), fractional=True), AAPL, "3.33", False),
-    "multiplier": (OPEN, replace(PLAIN, multiplier=D("1.35")), AAPL, "13", False),
+    "multiplier": (OPEN, replace(PLAIN, character=Character(flip=Flip("O_1", amplify=D("0.35")))), AAPL, "13", False),
     "capped": (OPEN, replace(CAPPED, max_pos_usd=D(1_000)), AAPL, "5", True),
     "cap counts what is held": (OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(3)), AAPL, "2", True),
-    "a holding on the other side makes room": (
-        OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(-3)), AAPL, "8", True,
+    "an open closes what is held on the other side, and no more": (
+        OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(-3)), AAPL, "3", True,
     ),
     "cap counts in every mode": (OPEN, replace(PLAIN, max_pos_usd=D(1_000)), AAPL, "5", True),
     "a wide cap does not count": (OPEN, replace(CAPPED, max_pos_usd=D(1_000_000)), AAPL, "10", False),
@@ -209,8 +259,9 @@ def test_a_price_of_zero_is_no_price():
     assert size(replace(OPEN, price=D(0)), follower, AAPL).skip is SkipReason.MISSING_PRICE
 
 
-def test_a_holding_on_the_other_side_is_not_held():
-    assert size(EXIT, replace(PLAIN, holding=D(-5)), AAPL).skip is SkipReason.NOTHING_HELD
+def test_a_holding_on_the_other_side_falls_with_the_vaults():
+    result = size(replace(EXIT, qty=D(5)), replace(PLAIN, holding=D(-8)), AAPL)
+    assert (result.side, result.qty) == (Side.BUY, 4)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +269,7 @@ def test_a_holding_on_the_other_side_is_not_held():
     [
         (replace(OPEN, qty=D(0)), PLAIN, AAPL),
         (OPEN, replace(PLAIN, scale=D(-1)), AAPL),
-        (OPEN, replace(PLAIN, multiplier=D(-1)), AAPL),
+        (OPEN, replace(PLAIN, buying=D(-1)), AAPL),
         (OPEN, PLAIN, replace(AAPL, qty_step=D(0))),
         (OPEN, PLAIN, replace(AAPL, fine_step=D(0))),
         (replace(EXIT, qty=D(11)), PLAIN, AAPL),
