@@ -261,7 +261,7 @@ def test_a_price_of_zero_is_no_price():
 
 def test_a_holding_on_the_other_side_falls_with_the_vaults():
     result = size(replace(EXIT, qty=D(5)), replace(PLAIN, holding=D(-8)), AAPL)
-    assert (result.side, result.qty) == (Side.BUY, 4)
+    assert (result.side, result.qty) == (Side.BUY, D(4))
 
 
 @pytest.mark.parametrize(
