@@ -1,7 +1,7 @@
 """May this manager order run at all, and what does it do to the vault? (SPEC section 5.1)"""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -34,7 +34,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class VaultFacts:
-    """The vault at the moment of admission. `position` is signed, before this order."""
+    """The vault at the moment of admission. `position` is signed, before this order.
+
+    `nav_usd` is at the prices of that moment; `unpriced` and `stale` are held symbols with no price, or an old one.
+    """
 
     open: bool
     maintenance: bool
@@ -44,17 +47,21 @@ class VaultFacts:
     allow_short: bool
     max_order_notional_usd: Decimal
     max_order_qty: Decimal
+    unpriced: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MarketFacts:
-    """The instrument and its last known price."""
+    """The instrument and its last known price, which opens are sized by until it is older than `max_price_age`."""
 
     venue: str
     tradable: bool
     step: Decimal
     price: Decimal | None
     collar_bps: Decimal
+    price_asof: datetime | None = None
+    max_price_age: timedelta = timedelta(days=1)
 
 
 def effect_of(side: Side, qty: Decimal, position: Decimal) -> Effect:
@@ -93,6 +100,11 @@ def order_price(intent: Intent, market: MarketFacts) -> Decimal | None:
     return intent.reference_price or intent.limit_price or market.price
 
 
+def price_source(intent: Intent) -> str | None:
+    """Which of the author's prices `order_price` is; None where it is the last one known."""
+    return "reference_price" if intent.reference_price else "limit_price" if intent.limit_price else None
+
+
 def _check_instrument(intent: Intent, market: MarketFacts) -> None:
     if intent.venue is not None and intent.venue != market.venue:
         raise OrderRefused("wrong-venue", f"{intent.symbol} trades on {market.venue}", "venue")
@@ -123,8 +135,26 @@ def _check_limits(intent: Intent, vault: VaultFacts, market: MarketFacts, effect
 def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> None:
     if intent.expires_at is not None and intent.expires_at <= now:
         raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
+    _check_nav(vault)
+    _check_price(intent, market, now)
+    if intent.side is Side.SELL and not vault.allow_short:
+        raise OrderRefused("nothing-held", "the vault holds none and its risk profile does not allow shorts", "side")
+    _check_collar(intent, market)
+
+
+def _check_nav(vault: VaultFacts) -> None:
+    if vault.unpriced:
+        reason = f"the vault holds {_listed(vault.unpriced)}, which has no price, so that its NAV is not known"
+        raise OrderRefused("missing-nav", reason, "vault_id")
     if vault.nav_usd is None or vault.nav_usd <= 0:
         raise OrderRefused("missing-nav", "the vault has no NAV; opens are refused until it has one", "vault_id")
+    if vault.stale:
+        reason = f"the price of {_listed(vault.stale)}, which the vault holds, is too old to tell its NAV"
+        raise OrderRefused("stale-nav", reason, "vault_id")
+
+
+def _check_price(intent: Intent, market: MarketFacts, now: datetime) -> None:
+    """A price that the author states is as fresh as the order."""
     price = order_price(intent, market)
     if price is None or price <= 0:
         raise OrderRefused(
@@ -132,9 +162,20 @@ def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: dat
             "no price is known; give meta.reference_price or a limit_price",
             "meta.reference_price",
         )
-    if intent.side is Side.SELL and not vault.allow_short:
-        raise OrderRefused("nothing-held", "the vault holds none and its risk profile does not allow shorts", "side")
-    _check_collar(intent, market)
+    if intent.reference_price or intent.limit_price or market.price_asof is None:
+        return
+    if now - market.price_asof > market.max_price_age:
+        raise OrderRefused(
+            "stale-price",
+            f"the last price is of {market.price_asof.isoformat()}, more than {market.max_price_age} ago; "
+            "give meta.reference_price or a limit_price",
+            "meta.reference_price",
+        )
+
+
+def _listed(symbols: tuple[str, ...]) -> str:
+    shown = ", ".join(symbols[:5])
+    return shown if len(symbols) <= 5 else f"{shown} and {len(symbols) - 5} more"
 
 
 def _check_collar(intent: Intent, market: MarketFacts) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,11 +11,12 @@ import orjson
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from domain import admission
-from domain.admission import Halt, MarketFacts, VaultFacts
+from domain.admission import Halt, Intent, MarketFacts, VaultFacts
 from domain.errors import InvalidInput, NotFound, OrderRefused
 from domain.mirroring import Admission, MirrorOrderInput
 from domain.orders import ManagerState, check_manager
 from domain.sizing import SIZING_VERSION, Effect, plain
+from domain.valuation import Holding, Valuation, value
 
 _EVENTS = f"""
 WITH e AS (
@@ -29,9 +30,13 @@ SELECT count(*) FROM a
 """
 
 _FACTS = """
-SELECT v.status, v.maintenance, v.halt, v.nav_usd, v.nav_asof, v.risk_profile, v.personas,
+SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
        coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
-       i.symbol AS known, p.price, p.asof, p.source
+       i.symbol AS known, p.price, p.asof, p.source,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('symbol', w.symbol, 'qty', w.qty::text, 'price', q.price::text,
+          'asof', q.asof) ORDER BY w.symbol), '[]')
+        FROM positions w LEFT JOIN prices q ON q.symbol = w.symbol
+        WHERE w.tenant_id = v.tenant_id AND w.holder_id = v.vault_id AND w.qty <> 0) AS holdings
 FROM vaults v
 LEFT JOIN positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.symbol = %(symbol)s
 LEFT JOIN instruments i ON i.symbol = %(symbol)s
@@ -85,7 +90,12 @@ SELECT (SELECT count(*) FROM f) AS followers, count(*) AS shards,
 FROM s
 """
 
+# The vault pays for what it gets, so that its NAV moves with prices only. A reduction at no known price leaves cash
+# that nobody knows either: opens are then refused until the NAV is set.
 _MOVE_VAULT = """
+WITH paid AS (
+  UPDATE vaults SET cash_usd = cash_usd - %(delta)s * %(price)s WHERE vault_id = %(vault_id)s
+)
 INSERT INTO positions AS h (tenant_id, holder_id, symbol, qty, avg_price)
 VALUES (%(tenant_id)s, %(vault_id)s, %(symbol)s, %(delta)s, %(price)s)
 ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.qty, updated_at = now()
@@ -93,10 +103,17 @@ ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.
 
 
 class AdmissionStore:
-    """`page_size` followers share a shard; the two limits are the platform's, which a vault can only tighten."""
+    """`page_size` followers share a shard; the two limits are the platform's, which a vault can only tighten.
 
-    def __init__(self, database: Database, *, page_size: int, max_notional_usd: Decimal, max_qty: Decimal) -> None:
+    Opens are sized, and NAV is told, by prices that are at most `max_price_age` old.
+    """
+
+    def __init__(
+        self, database: Database, *, page_size: int, max_notional_usd: Decimal, max_qty: Decimal,
+        max_price_age: timedelta = timedelta(days=1),
+    ) -> None:  # fmt: skip
         self._database = database
+        self._max_price_age = max_price_age
         self._page_size = page_size
         self._max_notional = max_notional_usd
         self._max_qty = max_qty
@@ -108,11 +125,12 @@ class AdmissionStore:
             if known is not None:
                 return known
             facts = await self._facts(cursor, order)
+            worth = self._worth(facts, order.intent, now)
             try:
-                effect = admission.admit(order.intent, self._vault(facts), _market(facts), now)
+                effect = admission.admit(order.intent, self._vault(facts, worth), self._market(facts), now)
             except OrderRefused as refusal:
                 return await self._refuse(cursor, order, facts, refusal)
-            return await self._accept(cursor, order, facts, effect, now)
+            return await self._accept(cursor, order, facts, worth, effect, now)
 
     async def _stored(self, cursor: Cursor, mo_id: str) -> Admission | None:
         await cursor.execute(_STORED, [mo_id])
@@ -137,17 +155,35 @@ class AdmissionStore:
             raise InvalidInput("symbol", f"{order.intent.symbol} is not a known instrument")
         return facts
 
-    def _vault(self, facts: dict[str, Any]) -> VaultFacts:
+    def _worth(self, facts: dict[str, Any], intent: Intent, now: datetime) -> Valuation:
+        """The vault's NAV before the order, at the prices of this moment."""
+        holdings = [_holding(row, intent, now, self._max_price_age) for row in facts["holdings"]]
+        return value(facts["cash_usd"], holdings, now, self._max_price_age)
+
+    def _vault(self, facts: dict[str, Any], worth: Valuation) -> VaultFacts:
         profile = facts["risk_profile"]
         return VaultFacts(
             open=facts["status"] == "open",
             maintenance=facts["maintenance"],
             halt=Halt(facts["halt"]) if facts["halt"] else None,
-            nav_usd=facts["nav_usd"],
+            nav_usd=worth.nav_usd,
             position=facts["position"],
             allow_short=bool(profile.get("allow_short", False)),
             max_order_notional_usd=_tighter(self._max_notional, profile.get("max_order_notional_usd")),
             max_order_qty=_tighter(self._max_qty, profile.get("max_order_qty")),
+            unpriced=worth.missing,
+            stale=worth.stale,
+        )
+
+    def _market(self, facts: dict[str, Any]) -> MarketFacts:
+        return MarketFacts(
+            venue=facts["venue"],
+            tradable=facts["tradable"],
+            step=facts["fine_step"] if facts["rail"] == "crypto" else facts["qty_step"],
+            price=facts["price"],
+            collar_bps=Decimal(str(facts["risk_profile"].get("price_collar_bps", 500))),
+            price_asof=facts["asof"],
+            max_price_age=self._max_price_age,
         )
 
     async def _refuse(
@@ -162,17 +198,18 @@ class AdmissionStore:
         )  # fmt: skip
 
     async def _accept(
-        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], effect: Effect, now: datetime
-    ) -> Admission:
+        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], worth: Valuation, effect: Effect,
+        now: datetime,
+    ) -> Admission:  # fmt: skip
         intent = order.intent
-        price = admission.order_price(intent, _market(facts))
+        price = admission.order_price(intent, self._market(facts))
         await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
         ref = "crypto_ref" if facts["rail"] == "crypto" else "equities_ref"
         await cursor.execute(_FREEZE, {**keys, "tenant_id": order.tenant_id, "page": self._page_size, "ref": ref})
         frozen = await cursor.fetchone()
         assert frozen is not None
-        body = _snapshot(facts, effect, price, frozen["digest"], now)
+        body = _snapshot(facts, intent, worth, effect, price, frozen["digest"], now)
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         await cursor.execute(
             "INSERT INTO snapshots (mo_id, tenant_id, taken_at, body, digest) VALUES (%s, %s, %s, %s, %s)",
@@ -222,28 +259,39 @@ class AdmissionStore:
         await cursor.execute(_EVENTS, {"events": jsonb(events), "mo_id": order.mo_id, "actor": order.actor})
 
 
-def _market(facts: dict[str, Any]) -> MarketFacts:
-    return MarketFacts(
-        venue=facts["venue"],
-        tradable=facts["tradable"],
-        step=facts["fine_step"] if facts["rail"] == "crypto" else facts["qty_step"],
-        price=facts["price"],
-        collar_bps=Decimal(str(facts["risk_profile"].get("price_collar_bps", 500))),
-    )
+def _holding(row: dict[str, Any], intent: Intent, now: datetime, max_age: timedelta) -> Holding:
+    """A position as read; where its symbol's price is missing or old, the one that the order's author states is taken.
+
+    A limit is not: it says what the author would pay, not what the position is worth.
+    """
+    price = None if row["price"] is None else Decimal(row["price"])
+    asof = None if row["asof"] is None else datetime.fromisoformat(row["asof"])
+    if row["symbol"] == intent.symbol and intent.reference_price and (asof is None or now - asof > max_age):
+        price, asof = intent.reference_price, now
+    return Holding(row["symbol"], Decimal(row["qty"]), price, asof)
 
 
 def _snapshot(
-    facts: dict[str, Any], effect: Effect, price: Decimal | None, followers_digest: str, now: datetime
-) -> dict[str, Any]:
-    """Everything sizing needs besides the followers, numbers as exact strings; `followers` is their digest."""
-    numbers = ("nav_usd", "position", "qty_step", "fine_step", "min_qty", "min_notional")
+    facts: dict[str, Any], intent: Intent, worth: Valuation, effect: Effect, price: Decimal | None,
+    followers_digest: str, now: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything sizing needs besides the followers, numbers as exact strings; `followers` is their digest.
+
+    `nav_asof` is the time of the oldest price in the NAV, `price_asof` that of the order's price.
+    """
+    numbers = ("position", "qty_step", "fine_step", "min_qty", "min_notional")
+    stated = admission.price_source(intent)
+    price_asof = now if stated else facts["asof"]
     return {
         "taken_at": now.isoformat(),
         "sizing_version": SIZING_VERSION,
         "effect": effect.value,
         "rail": facts["rail"],
         "price": None if price is None else plain(price),
-        "price_source": facts["source"],
+        "price_source": stated or facts["source"],
+        "price_asof": None if price_asof is None else price_asof.isoformat(),
+        "nav_usd": None if worth.nav_usd is None else plain(worth.nav_usd),
+        "nav_asof": (worth.price_asof or now).isoformat(),
         "personas": facts["personas"],
         "followers": followers_digest,
         **{name: None if facts[name] is None else plain(facts[name]) for name in numbers},

@@ -31,7 +31,7 @@ from domain.errors import InvalidInput, NotFound
 from domain.requests import Once
 from domain.signing import format_secret
 from domain.sizing import Mode, plain
-from models import Credential, Follower, Instrument, Price, Tenant, Vault, WebhookKey
+from models import Credential, Follower, Instrument, Position, Price, Tenant, Vault, WebhookKey
 
 # A caller that lost our answer repeats its request within a day; later, the signing secret is no longer shown.
 SECRET_SHOWN_FOR = timedelta(hours=24)
@@ -84,10 +84,16 @@ class Registry:
     async def set_vault_nav(
         self, tenant_id: str, vault_id: str, nav_usd: Decimal, asof: datetime, *, actor: str
     ) -> None:
-        """`nav_usd` in USD as of an aware time."""
+        """`nav_usd` in USD as of an aware time; what of it is not in positions at their last prices is cash.
+
+        Raises InvalidInput where a position has no price.
+        """
         async with self._database.session(tenant_id) as session:
-            vault = await require(session, Vault, "vault", vault_id)
+            vault = await session.get(Vault, vault_id, with_for_update=True)
+            if vault is None:
+                raise NotFound("vault", vault_id)
             vault.nav_usd, vault.nav_asof = nav_usd, asof
+            vault.cash_usd = nav_usd - await _in_positions(session, vault_id)
             session.add(vault)
             payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}
             await emit(session, tenant_id, "vault", vault_id, "nav_updated", actor, payload)
@@ -208,3 +214,15 @@ class Registry:
             key_id=key_id,
             sealed=sealed,
         )
+
+
+async def _in_positions(session: AsyncSession, vault_id: str) -> Decimal:
+    """What the vault's positions are worth in USD. Raises InvalidInput where one has no price."""
+    of_symbol = col(Price.symbol) == col(Position.symbol)
+    held = select(Position, Price).outerjoin(Price, of_symbol).where(Position.holder_id == vault_id)
+    worth = Decimal(0)
+    for position, price in (await session.exec(held.where(col(Position.qty) != 0))).all():
+        if price is None:
+            raise InvalidInput("nav_usd", f"{position.symbol} is held and has no price; import one first")
+        worth += position.qty * price.price
+    return worth

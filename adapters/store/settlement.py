@@ -33,10 +33,17 @@ SELECT event_id, tenant_id, entity, entity_id, action, actor, mo_id, payload, ts
 WHERE mo_id = %s ORDER BY event_id
 """
 
+# The quantity at the price that it was taken at; an order without a price leaves the cash unknown, as it made it.
 _GIVE_BACK = """
-UPDATE positions h SET qty = h.qty - m.qty * (CASE m.side WHEN 'buy' THEN 1 ELSE -1 END), updated_at = now()
-FROM manager_orders m
-WHERE m.mo_id = %s AND h.tenant_id = m.tenant_id AND h.holder_id = m.vault_id AND h.symbol = m.symbol
+WITH m AS (
+  UPDATE manager_orders SET given_back_at = now() WHERE mo_id = %s AND given_back_at IS NULL RETURNING *,
+    qty * (CASE side WHEN 'buy' THEN 1 ELSE -1 END) AS delta
+), paid AS (
+  UPDATE vaults v SET cash_usd = v.cash_usd + m.delta * (s.body ->> 'price')::numeric
+  FROM m JOIN snapshots s USING (mo_id) WHERE v.vault_id = m.vault_id
+)
+UPDATE positions h SET qty = h.qty - m.delta, updated_at = now()
+FROM m WHERE h.tenant_id = m.tenant_id AND h.holder_id = m.vault_id AND h.symbol = m.symbol
 """
 
 

@@ -126,3 +126,41 @@ def test_the_authors_price_comes_before_the_limit_before_the_last():
     assert order_price(replace(limit, reference_price=D(1)), MARKET) == 1
     assert order_price(limit, MARKET) == 2
     assert order_price(BUY, MARKET) == 200
+
+
+DAY = timedelta(days=1)
+OLD = replace(MARKET, price_asof=NOW - DAY - timedelta(seconds=1))
+
+
+def test_an_open_is_not_sized_by_an_old_price():
+    with pytest.raises(OrderRefused, match="more than 1 day") as refused:
+        admit(BUY, VAULT, OLD, NOW)
+    assert (refused.value.code, refused.value.field) == ("stale-price", "meta.reference_price")
+    assert admit(BUY, VAULT, replace(OLD, price_asof=NOW - DAY), NOW) is Effect.OPEN
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        replace(BUY, reference_price=D(201)),
+        replace(BUY, order_type=OrderType.LIMIT, limit_price=D(199)),
+    ],
+)
+def test_a_price_that_the_author_states_is_fresh(stated: Intent):
+    assert admit(stated, VAULT, OLD, NOW) is Effect.OPEN
+
+
+def test_opens_wait_for_the_prices_of_what_the_vault_holds():
+    for facts, code in (
+        (replace(VAULT, nav_usd=None, unpriced=("MSFT",)), "missing-nav"),
+        (replace(VAULT, stale=("MSFT",)), "stale-nav"),
+    ):
+        with pytest.raises(OrderRefused, match="MSFT") as refused:
+            admit(BUY, facts, MARKET, NOW)
+        assert (refused.value.code, refused.value.field) == (code, "vault_id")
+
+
+def test_a_reduction_passes_whatever_is_missing_or_old():
+    bare = replace(LONG, nav_usd=None, unpriced=("MSFT",), stale=("AAPL",))
+    assert admit(SELL, bare, OLD, NOW) is Effect.REDUCE
+    assert admit(SELL, bare, replace(MARKET, price=None), NOW) is Effect.REDUCE
