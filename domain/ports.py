@@ -1,7 +1,8 @@
 """Protocols with more than one implementation, and the values that cross them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -39,6 +40,39 @@ class VenueOrder:
     filled_qty: Decimal = Decimal(0)
     avg_price: Decimal | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOrder:
+    """An order of an account, ours or the follower's own: what reconciliation explains a position by.
+
+    `qty` is None where the order was given as an amount of money.
+    """
+
+    order: VenueOrder
+    symbol: str
+    side: Side
+    qty: Decimal | None
+    submitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VenuePosition:
+    """What an account holds of a symbol. `qty` is signed; `price` is the venue's present one, in USD."""
+
+    symbol: str
+    qty: Decimal
+    avg_price: Decimal | None = None
+    price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VenueAccount:
+    """An account's money in USD. `buying_power` is what new orders may cost, open ones already taken off."""
+
+    equity: Decimal
+    cash: Decimal
+    buying_power: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +168,19 @@ class Broker(Protocol):
 
     async def cancel(self, credentials: BrokerCredentials, ref: str) -> None:
         """Ask for a cancel; a terminal order is no error. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+    async def positions(self, credentials: BrokerCredentials) -> Sequence[VenuePosition]:
+        """All that the account holds; what is not there is not held. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+    async def account(self, credentials: BrokerCredentials) -> VenueAccount:
+        """Raises VenueUnavailable or VenueRefused."""
+        ...
+
+    async def orders_since(self, credentials: BrokerCredentials, since: datetime) -> Sequence[AccountOrder]:
+        """Every order submitted after an aware time, whoever submitted it, oldest first.
+
+        Raises VenueUnavailable (also where there are more than the adapter reads) or VenueRefused.
+        """
         ...

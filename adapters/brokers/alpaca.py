@@ -10,10 +10,14 @@ models turn quantities into floats, and its client repeats POSTs after 429 and 5
 import json
 import math
 import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
 
+from adapters.brokers.alpaca_account import read_account, read_orders, read_positions, timestamp
 from adapters.brokers.alpaca_wire import (
     CONNECT_FAILED,
     NO_ANSWER,
@@ -23,15 +27,29 @@ from adapters.brokers.alpaca_wire import (
     UNREADABLE,
     Answer,
     Verdict,
-    json_object,
+    json_value,
     order_body,
     read_order,
 )
 from domain.errors import VenueError, VenueRefused, VenueUnavailable
-from domain.ports import BrokerCredentials, Capabilities, ChildOrder, OutcomeKind, SendOutcome, VenueOrder, VenueStatus
+from domain.ports import (
+    AccountOrder,
+    BrokerCredentials,
+    Capabilities,
+    ChildOrder,
+    OutcomeKind,
+    SendOutcome,
+    VenueAccount,
+    VenueOrder,
+    VenuePosition,
+    VenueStatus,
+)
 
 _MAX_ANSWER_BYTES = 1_000_000
 _MAX_RETRY_AFTER_S = 3_600
+_ORDERS_PER_PAGE = 500  # the vendor's maximum
+_MAX_PAGES = 20
+_T = TypeVar("_T")
 
 
 class AlpacaBroker:
@@ -93,10 +111,40 @@ class AlpacaBroker:
             return
         raise _venue_error(answer, credentials)
 
+    async def positions(self, credentials: BrokerCredentials) -> Sequence[VenuePosition]:
+        answer = await self._read(credentials, "/v2/positions")
+        return _readable(None if answer.items is None else read_positions(answer.items), "positions")
+
+    async def account(self, credentials: BrokerCredentials) -> VenueAccount:
+        answer = await self._read(credentials, "/v2/account")
+        return _readable(read_account(answer.body), "account")
+
+    async def orders_since(self, credentials: BrokerCredentials, since: datetime) -> Sequence[AccountOrder]:
+        """Page by page: the next begins a microsecond before the last order's time, and what is known is dropped."""
+        found: dict[str, AccountOrder] = {}
+        for _ in range(_MAX_PAGES):
+            query = {"status": "all", "direction": "asc", "limit": str(_ORDERS_PER_PAGE), "after": timestamp(since)}
+            answer = await self._read(credentials, "/v2/orders", params=query)
+            page = _readable(None if answer.items is None else read_orders(answer.items), "orders")
+            new = {order.order.ref: order for order in page if order.order.ref not in found}
+            found |= new
+            if len(page) < _ORDERS_PER_PAGE:
+                return list(found.values())
+            if not new:
+                break
+            since = page[-1].submitted_at - timedelta(microseconds=1)
+        raise VenueUnavailable("too_many_orders", f"more than {len(found)} orders; look at a shorter time")
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _read(self, credentials: BrokerCredentials, path: str, params: dict[str, str] | None = None) -> Answer:
+        answer = await self._ask(credentials, "GET", path, params=params)
+        if answer.status != 200:
+            raise _venue_error(answer, credentials)
+        return answer
 
     async def _ask(
         self, credentials: BrokerCredentials, method: str, path: str, params: dict[str, str] | None = None
@@ -129,8 +177,9 @@ class AlpacaBroker:
             headers=_headers(credentials),
             allow_redirects=False,
         ) as response:
-            raw = await _read_bounded(response)
-            return Answer(response.status, json_object(raw), _retry_after(response))
+            said = json_value(await _read_bounded(response))
+            items = said if isinstance(said, list) else None
+            return Answer(response.status, said if isinstance(said, dict) else {}, _retry_after(response), items)
 
 
 def _headers(credentials: BrokerCredentials) -> dict[str, str]:
@@ -152,6 +201,12 @@ def _booked(answer: Answer, order: ChildOrder) -> SendOutcome:
     if venue_order.status is VenueStatus.REJECTED:
         kind, code = OutcomeKind.FINAL, "rejected"
     return SendOutcome(kind, code, venue_order.reason, http_status=200, venue_order=venue_order)
+
+
+def _readable(read: _T | None, what: str) -> _T:
+    if read is None:
+        raise VenueUnavailable(UNREADABLE.code, f"HTTP 200 without readable {what}")
+    return read
 
 
 def _broken(error: Exception) -> Verdict:

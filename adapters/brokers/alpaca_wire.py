@@ -1,4 +1,7 @@
-"""What Alpaca's words mean: order states, HTTP answers, the JSON of an order. No I/O."""
+"""What Alpaca's words mean: order states, HTTP answers, the JSON of an order. No I/O.
+
+Positions, accounts and lists of orders are read by `alpaca_account`.
+"""
 
 import json
 from dataclasses import dataclass
@@ -69,11 +72,12 @@ _FUNDS_FIELDS = frozenset({"buying_power", "existing_qty", "held_for_orders", "c
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is empty where the venue did not send a JSON object."""
+    """`body` is empty where the venue did not send a JSON object, `items` is None where it sent no list."""
 
     status: int
     body: dict[str, Any]
     retry_after_s: int | None
+    items: list[Any] | None = None
 
     @property
     def code(self) -> int | None:
@@ -138,8 +142,8 @@ def read_order(body: dict[str, Any]) -> VenueOrder | None:
     if not (isinstance(ref, str) and ref and isinstance(client_order_id, str) and isinstance(state, str)):
         return None
     try:
-        filled = _number(body.get("filled_qty"))
-        average = _number(body["filled_avg_price"]) if filled else None
+        filled = read_number(body.get("filled_qty"))
+        average = read_number(body["filled_avg_price"]) if filled else None
     except (InvalidOperation, KeyError):
         return None
     status = ORDER_STATES.get(state, VenueStatus.WORKING)
@@ -149,16 +153,17 @@ def read_order(body: dict[str, Any]) -> VenueOrder | None:
     return VenueOrder(ref, client_order_id, status, filled, average, reason)
 
 
-def _number(value: object) -> Decimal:
+def read_number(value: object) -> Decimal:
+    """Raises InvalidOperation for what is no finite number, or below zero."""
     number = Decimal(value) if isinstance(value, str | int | Decimal) else Decimal("NaN")
     if not number.is_finite() or number < 0:
         raise InvalidOperation
     return number
 
 
-def json_object(raw: bytes) -> dict[str, Any]:
+def json_value(raw: bytes) -> Any:
+    """None for what is no JSON."""
     try:
-        parsed = json.loads(raw, parse_float=Decimal)
+        return json.loads(raw, parse_float=Decimal)
     except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
+        return None

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from simulators.alpaca.behaviour import Behaviour, Fault
-from simulators.alpaca.exchange import Exchange
+from simulators.alpaca.errors import RefusalError
+from simulators.alpaca.exchange import Exchange, Tally
 from simulators.alpaca.gate import Gate
 from simulators.alpaca.ledger import Account
 from simulators.alpaca.render import decimal_text
-from simulators.alpaca.requests import Asset
+from simulators.alpaca.requests import Asset, parse_order
 
 _MAX_LISTED = 10_000
 _S = TypeVar("_S", bound="_Spec")
@@ -58,6 +59,15 @@ class ReadFaultSpec(_Spec):
     fault: Fault
 
 
+class TradeSpec(_Spec):
+    """An order that the account's owner places by hand, not through us; it fills at once at the symbol's price."""
+
+    account: str
+    symbol: str
+    side: Literal["buy", "sell"]
+    qty: Decimal = Field(gt=0)
+
+
 class Control:
     """The same operations in process (methods) and over HTTP (`table`). All raise ValueError on nonsense."""
 
@@ -97,6 +107,21 @@ class Control:
     def fail_reads(self, spec: ReadFaultSpec) -> None:
         self._gate.read_faults.extend([spec.fault] * spec.fault.times)
 
+    def trade(self, spec: TradeSpec) -> str:
+        """The id of the order that it leaves behind."""
+        exchange = self._exchange
+        if spec.account not in exchange.accounts:
+            raise ValueError(f"no account {spec.account!r}")
+        fields: dict[str, object] = {"symbol": spec.symbol, "side": spec.side, "qty": spec.qty}
+        fields |= {"type": "market", "time_in_force": "day"}
+        try:
+            request = parse_order(fields, exchange.assets)
+            order = exchange.submit(exchange.accounts[spec.account], request, Tally(Behaviour()))
+        except RefusalError as refusal:
+            raise ValueError(str(refusal)) from refusal
+        exchange.settle(exchange.accounts[spec.account])
+        return order.id
+
     def orders(self, client_order_id: str | None = None) -> list[dict[str, object]]:
         """One row per (account, client order id): how often it was sent, refused as a duplicate, and booked."""
         return [
@@ -121,6 +146,7 @@ class Control:
             web.post("/_control/accounts", _setter(AccountSpec, self.add_account)),
             web.post("/_control/assets", _setter(AssetSpec, self.set_asset)),
             web.post("/_control/behaviours", _setter(BehaviourSpec, self.set_behaviour)),
+            web.post("/_control/trades", _setter(TradeSpec, self.trade)),
             web.post("/_control/read-faults", _setter(ReadFaultSpec, self.fail_reads)),
         ]
 
@@ -132,7 +158,7 @@ class Control:
         return web.json_response({"orders": rows[-_MAX_LISTED:], "total": len(rows)})
 
 
-def _setter(kind: type[_S], apply: Callable[[_S], None]) -> Handler:
+def _setter(kind: type[_S], apply: Callable[[_S], object]) -> Handler:
     """A handler that takes one JSON object or a list of them; 400 with the reason at the first that is wrong."""
 
     async def handler(request: web.Request) -> web.StreamResponse:

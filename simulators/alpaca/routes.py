@@ -1,5 +1,7 @@
 """The vendor's `/v2` routes: parse, one call, render."""
 
+from datetime import datetime
+
 from aiohttp import web
 
 from simulators.alpaca.behaviour import NO_FAULT, FaultKind
@@ -114,4 +116,21 @@ def _is_wanted(order: Order, request: web.Request) -> bool:
     symbols = {s for s in request.query.get("symbols", "").split(",") if s}
     if symbols and order.request.symbol not in symbols:
         return False
+    after, until = _time(request, "after"), _time(request, "until")
+    submitted = datetime.fromisoformat(order.created_at)
+    if (after is not None and submitted <= after) or (until is not None and submitted >= until):
+        return False
     return status == "all" or order.is_open == (status == "open")
+
+
+def _time(request: web.Request, name: str) -> datetime | None:
+    given = request.query.get(name)
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise invalid(f"invalid {name}")
+    return moment

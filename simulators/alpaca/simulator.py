@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from aiohttp import web
 from pydantic import SecretStr
 
 from simulators.alpaca.behaviour import Behaviour, Fault
-from simulators.alpaca.control import AccountSpec, AssetSpec, BehaviourSpec, Control, ReadFaultSpec
+from simulators.alpaca.control import AccountSpec, AssetSpec, BehaviourSpec, Control, ReadFaultSpec, TradeSpec
 from simulators.alpaca.exchange import Exchange
 from simulators.alpaca.faults import FaultPlayer
 from simulators.alpaca.gate import Gate
@@ -110,6 +110,10 @@ class AlpacaSimulator:
     ) -> None:
         """For the next `count` new orders (of `account`), else all of an account or symbol, else every order."""
         self.control.set_behaviour(BehaviourSpec(behaviour=behaviour, account=account, symbol=symbol, count=count))
+
+    def trade_by_hand(self, account: str, side: Literal["buy", "sell"], symbol: str, qty: Decimal) -> str:
+        """What the account's owner does without us; the id of the order. Raises ValueError where it is refused."""
+        return self.control.trade(TradeSpec(account=account, side=side, symbol=symbol, qty=qty))
 
     def fail_reads(self, fault: Fault) -> None:
         """Break the next `fault.times` look-ups, lists and cancels."""

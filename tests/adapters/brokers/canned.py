@@ -19,6 +19,12 @@ def fixture(name: str) -> dict[str, Any]:
     return parsed
 
 
+def fixtures(name: str) -> list[dict[str, Any]]:
+    """Of a file that holds a list."""
+    parsed: list[dict[str, Any]] = json.loads((FIXTURES / f"{name}.json").read_text())
+    return parsed
+
+
 @dataclass
 class Canned:
     """`seen` holds (request line, headers, body) of every request."""

@@ -54,6 +54,9 @@ class Venue(Protocol):
     def break_reads(self, breakage: Breakage) -> None:
         """The next look-up or cancel breaks this way."""
 
+    def trade_by_hand(self, side: Literal["buy", "sell"], qty: int) -> str:
+        """The account's owner trades SYMBOL without us; the venue's id of the order."""
+
     def booked(self, client_order_id: str) -> int:
         """Orders in the venue's book under this id."""
 
@@ -86,6 +89,9 @@ class AlpacaVenue:
 
     def break_reads(self, breakage: Breakage) -> None:
         self.simulator.fail_reads(Fault(kind=FaultKind(breakage)))
+
+    def trade_by_hand(self, side: Literal["buy", "sell"], qty: int) -> str:
+        return self.simulator.trade_by_hand("AK1", side, SYMBOL, Decimal(qty))
 
     def booked(self, client_order_id: str) -> int:
         return sum(int(str(row["booked"])) for row in self.simulator.orders(client_order_id))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from decimal import Decimal
 
 import aiohttp
 import pytest
@@ -43,6 +44,8 @@ async def test_everything_can_be_set_and_read_over_http(client: Client):
         ("behaviours", {"account": "nobody", "behaviour": {}}),
         ("behaviours", {"behaviour": {"life": {"ending": "sideways"}}}),
         ("read-faults", {"fault": {"kind": "error"}, "surplus": 1}),
+        ("trades", {"account": "nobody", "symbol": "AAPL", "side": "buy", "qty": "1"}),
+        ("trades", {"account": "AK1", "symbol": "AAPL", "side": "sell", "qty": "1000000"}),
     ],
 )
 async def test_nonsense_is_refused_with_a_reason(client: Client, path: str, body: object):
@@ -117,3 +120,15 @@ async def test_the_process_prints_its_url_and_ends_on_sigterm():
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_trade_by_hand_fills_at_once_and_is_an_order_among_the_others(client: Client):
+    before = Decimal((await client.call("GET", "/v2/positions/AAPL"))[1]["qty"])
+    trade = {"account": "AK1", "symbol": "AAPL", "side": "sell", "qty": "3"}
+    assert (await client.call("POST", "/_control/trades", trade))[0] == 204
+    assert Decimal((await client.call("GET", "/v2/positions/AAPL"))[1]["qty"]) == before - 3
+    _, orders = await client.call("GET", "/v2/orders?status=all")
+    assert [(o["side"], o["qty"], o["status"]) for o in orders] == [("sell", "3", "filled")]
+    _, none = await client.call("GET", f"/v2/orders?status=all&after={orders[0]['submitted_at']}")
+    assert none == []
+    assert (await client.call("GET", "/v2/orders?status=all&after=yesterday"))[0] == 422
