@@ -35,6 +35,11 @@ def follower_id(tenant_id: str, label: str, idempotency_key: str) -> str:
     return f"F_{_slug(label)}_{_digest('follower', tenant_id, idempotency_key)[:8].lower()}"
 
 
+def overlay_id(tenant_id: str, idempotency_key: str) -> str:
+    """`OV-…` from tenant and idempotency key: the same request is the same overlay."""
+    return f"OV-{_digest('overlay', tenant_id, idempotency_key)}"
+
+
 def webhook_key_ref(follower: str) -> str:
     return f"whk/{follower}"
 

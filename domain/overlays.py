@@ -20,9 +20,9 @@ from typing import Any
 
 from domain.admission import Halt
 from domain.errors import InvalidInput
-from domain.sizing import plain
+from domain.personas import PERSONAS
+from domain.trace import plain
 
-PERSONA_NAMES = ("athena", "apollo", "ares", "nemesis")
 MIN_AMPLIFY, MAX_AMPLIFY = Decimal("-0.9"), Decimal(1)
 MIN_DELTA, MAX_DELTA = Decimal(-1), Decimal(1)
 MAX_REASON = 500
@@ -101,8 +101,8 @@ class NewOverlay:
             raise InvalidInput("vault_id", "is needed for everything but a halt of the whole tenant")
         check_ttl(self.kind, self.ttl)
         _check_fields(self.kind, self.params)
-        if self.params.persona is not None and self.params.persona not in PERSONA_NAMES:
-            raise InvalidInput("persona", f"must be one of {', '.join(PERSONA_NAMES)}")
+        if self.params.persona is not None and self.params.persona not in PERSONAS:
+            raise InvalidInput("persona", f"must be one of {', '.join(PERSONAS)}")
         _check_decimal("amplify", self.params.amplify, MIN_AMPLIFY, MAX_AMPLIFY)
         _check_decimal("delta", self.params.delta, MIN_DELTA, MAX_DELTA)
         if len(self.reason) > MAX_REASON or not self.reason.isprintable():
@@ -121,6 +121,7 @@ class Overlay:
     starts_at: datetime
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    end_reason: EndReason | None = None
 
     def active(self, now: datetime) -> bool:
         """Whether it counts at `now`; its expiry needs nobody to carry it out."""

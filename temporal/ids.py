@@ -17,6 +17,11 @@ def follower_order(mo_id: str, follower_id: str) -> str:
     return f"mirror/{mo_id}/{follower_id}"
 
 
+def overlay(kind: str, overlay_id: str) -> str:
+    """`flip/{overlay_id}` or `boost/{overlay_id}`; the other kinds have no workflow."""
+    return f"{kind}/{overlay_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class MirrorId:
     """The parts of an id below `mirror/`; exactly one of `shard` and `follower_id` is set below the root."""
