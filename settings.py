@@ -112,6 +112,30 @@ class IngestSettings(BaseModel):
     max_bytes: int = Field(default=64_000_000, ge=1_024, description="A larger queue is not read; rotate it.")
 
 
+class PriceSettings(BaseModel):
+    """Where last prices come from, and how old one may be that an open is sized or a NAV is told by."""
+
+    source: Literal["none", "file", "alpaca"] = Field(default="none", description="none: prices are imported by hand.")
+    path: Path | None = Field(default=None, description="Of source file: JSON, symbol to price and asof.")
+    url: str = Field(default="https://data.alpaca.markets", description="Of source alpaca.")
+    key_id: SecretStr = Field(default=SecretStr(""), description="Of source alpaca.")
+    secret: SecretStr = Field(default=SecretStr(""), description="Of source alpaca.")
+    feed: Literal["iex", "sip", "delayed_sip"] | None = Field(default=None, description="None: what the plan allows.")
+    timeout_ms: int = Field(default=10_000, ge=100, le=60_000, description="Of a whole request.")
+    every_s: int = Field(default=60, ge=1, description="Between two markings of prices and NAV.")
+    all_every_s: int = Field(default=3_600, ge=1, description="Between two looks at what nobody holds or orders.")
+    max_age_s: int = Field(default=86_400, ge=1, description="Opens are refused on prices that are older.")
+    event_bps: Decimal = Field(default=Decimal(10), ge=0, description="NAV moves of at least this are audit events.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.source == "file" and self.path is None:
+            raise ValueError("source file needs a path")
+        if self.source == "alpaca" and not (self.key_id.get_secret_value() and self.secret.get_secret_value()):
+            raise ValueError("source alpaca needs key_id and secret")
+        return self
+
+
 class RelaySettings(BaseModel):
     batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
     idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
@@ -155,6 +179,7 @@ class Settings(BaseSettings):
     alpaca: AlpacaSettings = Field(default_factory=AlpacaSettings)
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    prices: PriceSettings = Field(default_factory=PriceSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

@@ -145,6 +145,15 @@ class Capabilities:
     cancels: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PriceQuote:
+    """What one unit of a symbol cost in USD at `asof` (aware, UTC), and who says so."""
+
+    price: Decimal
+    asof: datetime
+    source: str
+
+
 class WebhookSender(Protocol):
     async def send(self, request: WebhookRequest) -> SendOutcome:
         """POST once. Never raises for anything the network or the receiver does."""
@@ -182,5 +191,14 @@ class Broker(Protocol):
         """Every order submitted after an aware time, whoever submitted it, oldest first.
 
         Raises VenueUnavailable (also where there are more than the adapter reads) or VenueRefused.
+        """
+        ...
+
+
+class PriceSource(Protocol):
+    async def latest(self, symbols: Sequence[str]) -> Mapping[str, PriceQuote]:
+        """The last known prices of those symbols that the source knows.
+
+        Raises VenueUnavailable, VenueRefused or InvalidInput; then nothing of this reading may be used.
         """
         ...

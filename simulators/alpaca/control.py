@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from simulators.alpaca.behaviour import Behaviour, Fault
 from simulators.alpaca.errors import RefusalError
@@ -38,10 +38,13 @@ class AccountSpec(_Spec):
 
 
 class AssetSpec(_Spec):
+    """`price` is that of the last trade too, at `traded_at`; without it, at any time that it is asked for."""
+
     symbol: str = Field(min_length=1)
     price: Decimal = Field(gt=0)
     fractionable: bool = True
     tradable: bool = True
+    traded_at: AwareDatetime | None = None
 
 
 class BehaviourSpec(_Spec):
@@ -87,7 +90,7 @@ class Control:
         self._exchange.add_account(account, spec.positions)
 
     def set_asset(self, spec: AssetSpec) -> None:
-        self._exchange.set_asset(Asset(spec.symbol, spec.price, spec.fractionable, spec.tradable))
+        self._exchange.set_asset(Asset(spec.symbol, spec.price, spec.fractionable, spec.tradable, spec.traded_at))
 
     def set_behaviour(self, spec: BehaviourSpec) -> None:
         exchange = self._exchange

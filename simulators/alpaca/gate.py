@@ -1,4 +1,4 @@
-"""What every `/v2` request passes first: credentials, the request budget, scripted read faults, error bodies."""
+"""What every request to the vendor passes first: credentials, the budget, scripted read faults, error bodies."""
 
 import hmac
 import time
@@ -29,7 +29,7 @@ class Gate:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith("/v2/"):
+        if not request.path.startswith(("/v2/", "/v1beta3/")):
             return await handler(request)
         headers: dict[str, str] = {}
         try:

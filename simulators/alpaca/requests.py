@@ -3,6 +3,7 @@
 import json
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
 from simulators.alpaca.errors import MALFORMED_BODY, RefusalError, forbidden, invalid, unprocessable
@@ -20,6 +21,7 @@ class Asset:
     price: Decimal
     fractionable: bool = True
     tradable: bool = True
+    traded_at: datetime | None = None  # of the last trade, which was at `price`; None: just now
 
 
 def read_fields(raw: bytes) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Literal, Self
@@ -14,6 +15,7 @@ from simulators.alpaca.control import AccountSpec, AssetSpec, BehaviourSpec, Con
 from simulators.alpaca.exchange import Exchange
 from simulators.alpaca.faults import FaultPlayer
 from simulators.alpaca.gate import Gate
+from simulators.alpaca.market_data import MarketDataRoutes
 from simulators.alpaca.routes import VendorRoutes
 
 _MAX_BODY = 1_000_000
@@ -47,7 +49,7 @@ class AlpacaSimulator:
     async def start(self) -> None:
         """Raises OSError if the port is taken."""
         app = web.Application(middlewares=[self._gate.middleware], client_max_size=_MAX_BODY)
-        app.add_routes([*self._routes.table(), *self.control.table()])
+        app.add_routes([*self._routes.table(), *MarketDataRoutes(self.exchange).table(), *self.control.table()])
         # Cancelling on disconnect frees a hanging request as soon as its client gives up.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
@@ -97,8 +99,13 @@ class AlpacaSimulator:
             )
         )
 
-    def set_asset(self, symbol: str, price: Decimal, *, fractionable: bool = True, tradable: bool = True) -> None:
-        self.control.set_asset(AssetSpec(symbol=symbol, price=price, fractionable=fractionable, tradable=tradable))
+    def set_asset(
+        self, symbol: str, price: Decimal, *, fractionable: bool = True, tradable: bool = True,
+        traded_at: datetime | None = None,
+    ) -> None:  # fmt: skip
+        self.control.set_asset(
+            AssetSpec(symbol=symbol, price=price, fractionable=fractionable, tradable=tradable, traded_at=traded_at)
+        )
 
     def script(
         self,
