@@ -21,6 +21,7 @@ from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
 from activities.mirroring import MirrorActivities
+from activities.redrive import RedriveActivities
 from activities.sending import Sending
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
@@ -33,6 +34,7 @@ from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.expansion import ExpansionStore
 from adapters.store.ingestion import IngestionStore
+from adapters.store.redrive import RedriveStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
@@ -122,9 +124,10 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
         waves_at_once=settings.dispatch.waves_at_once,
         children_starting=settings.dispatch.children_starting,
     )
+    redriving = RedriveActivities(RedriveStore(database))
     return [
         mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_due_pages, mirroring.list_orders,
-        mirroring.settle, mirroring.cancel, mirroring.archive,
+        mirroring.settle, mirroring.cancel, mirroring.archive, redriving.redrive, redriving.close_redrive,
     ]  # fmt: skip
 
 

@@ -42,6 +42,12 @@ class OrderStatus:
     attempts: int
     filled_qty: Decimal
     reason: str | None = None
+    attempts_base: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Attempts since the order was sized, or last redriven."""
+        return self.attempts - self.attempts_base
 
 
 class DeliveryActivities:
@@ -135,7 +141,7 @@ class DeliveryActivities:
         if change.target in {_F.RETRY, _F.UNKNOWN} and change.wait is not None:
             said = change.last_error or change.detail.get("code", "")
             seconds = plain(Decimal(int(change.wait.total_seconds() * 1000)) / 1000)
-            words = f"attempt {order.attempts} of {retry.MAX_ATTEMPTS}: {said}; again in {seconds} s"
+            words = f"attempt {order.tries} of {retry.MAX_ATTEMPTS}: {said}; again in {seconds} s"
             raise again_in(words, max(change.wait, timedelta(milliseconds=1)), RETRY_LATER)
         return _status(await self._read(FollowerOrderKey(order.tenant_id, order.fo_id)))
 
@@ -145,4 +151,4 @@ class DeliveryActivities:
 
 
 def _status(order: PendingOrder) -> OrderStatus:
-    return OrderStatus(order.state, order.attempts, order.filled_qty, order.last_error)
+    return OrderStatus(order.state, order.attempts, order.filled_qty, order.last_error, order.attempts_base)

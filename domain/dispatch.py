@@ -27,7 +27,11 @@ class SealedKey:
 
 @dataclass(frozen=True, slots=True)
 class PendingOrder:
-    """A follower order with everything that sending, asking and deciding need; read in one query."""
+    """A follower order with everything that sending, asking and deciding need; read in one query.
+
+    `attempts_base` is how many attempts there had been when it was last redriven; `endpoint_failures` in a row are the
+    webhook's.
+    """
 
     tenant_id: str
     fo_id: str
@@ -57,6 +61,13 @@ class PendingOrder:
     keys: tuple[SealedKey, ...] = ()
     credential: SealedKey | None = None
     environment: str = "paper"
+    attempts_base: int = 0
+    endpoint_failures: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Attempts of the present round: a redrive begins a new one, while attempts are numbered on."""
+        return self.attempts - self.attempts_base
 
     @property
     def is_webhook(self) -> bool:
@@ -162,7 +173,7 @@ def resolve(order: PendingOrder, outcome: SendOutcome) -> Change:
         return _acknowledged(order, outcome)
     if outcome.kind is OutcomeKind.FINAL:
         return _change(order, outcome, _F.REJECTED, disable_endpoint=outcome.disable_endpoint)
-    wait = retry.wait_after(order.fo_id, order.attempts, outcome.retry_after_s)
+    wait = retry.wait_after(order.fo_id, order.tries, outcome.retry_after_s)
     if outcome.kind is OutcomeKind.AMBIGUOUS and not order.is_webhook:
         # The venue is asked before anything else happens; the attempts left are counted when its answer is known.
         return _change(order, outcome, _F.UNKNOWN, wait=timedelta(0))
@@ -176,7 +187,7 @@ def orphaned(order: PendingOrder) -> Change:
     """An order in `sent` that nobody is sending any more: its attempt may or may not have arrived."""
     error = f"attempt {order.attempts}: nobody saw the answer"
     # A webhook cannot be asked, so the last attempt's orphan has nothing to wait for.
-    spent = order.is_webhook and order.attempts >= retry.MAX_ATTEMPTS
+    spent = order.is_webhook and order.tries >= retry.MAX_ATTEMPTS
     return Change(
         order.fo_id,
         order.state,
@@ -189,7 +200,8 @@ def orphaned(order: PendingOrder) -> Change:
 
 def absent(order: PendingOrder) -> Change:
     """The venue provably has nothing under our id: the attempt is spent, the order may be sent again."""
-    wait = retry.wait_after(order.fo_id, order.attempts)
+    # A redrive that had to ask first has not tried yet.
+    wait = retry.wait_after(order.fo_id, order.tries) if order.tries else timedelta(0)
     if wait is None:
         return Change(
             order.fo_id, order.state, (_F.DEAD_LETTER,), reason="retries_exhausted", detail={"code": "absent_at_venue"}

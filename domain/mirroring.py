@@ -100,12 +100,37 @@ class ShardInput:
 
 
 @dataclass(frozen=True, slots=True)
+class RedriveRequest:
+    """Send the order of this dead letter again, if everything still allows it."""
+
+    dead_letter_id: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveVerdict:
+    """`redriven`: the order is under way again in `state`; else `code` and `reason` say why nothing has changed."""
+
+    dead_letter_id: int
+    fo_id: str
+    redriven: bool
+    state: FollowerState
+    attempts: int
+    code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FollowerOrderInput:
-    """The order as the wave left it (or untouched), and the manager's time in force."""
+    """The order as the wave left it (or untouched), and the manager's time in force.
+
+    With `redrive` it is a dead letter's order, which is looked at anew first.
+    """
 
     tenant_id: str
     order: OrderRef
     tif: str
+    redrive: RedriveRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ FOLLOWER_TRANSITIONS: dict[FollowerState, frozenset[FollowerState]] = {
     _F.UNKNOWN: _REPORTED | {_F.SENT, _F.RETRY, _F.DEAD_LETTER},
     _F.ACK: frozenset({_F.PARTIALLY_FILLED, _F.CONFIRMED, _F.REJECTED, _F.CANCELLED, _F.DEAD_LETTER}),
     _F.PARTIALLY_FILLED: frozenset({_F.PARTIALLY_FILLED, _F.CONFIRMED, _F.CANCELLED, _F.DEAD_LETTER}),
-    _F.DEAD_LETTER: frozenset({_F.RETRY, _F.CANCELLED}),
+    _F.DEAD_LETTER: frozenset({_F.RETRY, _F.UNKNOWN, _F.CANCELLED}),
     _F.SKIPPED: frozenset(),
     _F.SHADOWED: frozenset(),
     _F.CONFIRMED: frozenset(),
@@ -83,7 +83,7 @@ FOLLOWER_TRANSITIONS: dict[FollowerState, frozenset[FollowerState]] = {
     _F.KILLED: frozenset(),
 }
 
-# A dead letter ends its workflow; an operator's redrive opens a new one.
+# A dead letter ends its workflow; an operator's redrive opens a new one: `unknown` where an attempt may have arrived.
 FOLLOWER_ENDS = frozenset(s for s, to in FOLLOWER_TRANSITIONS.items() if not to) | {_F.DEAD_LETTER}
 FOLLOWER_ERRORS = frozenset({_F.REJECTED, _F.DEAD_LETTER})
 

@@ -8,6 +8,8 @@ from typing import Any
 from domain.orders import FollowerState, check_follower
 
 FILL = "fill"
+# What is told of an order without changing it.
+NOTES = frozenset({"redrive_refused", "dead_letter_purged"})
 _STARTS = frozenset({FollowerState.SIZED, FollowerState.SKIPPED, FollowerState.SHADOWED, FollowerState.KILLED})
 
 
@@ -47,7 +49,7 @@ def rebuild(events: Iterable[Mapping[str, Any]]) -> dict[str, RebuiltOrder]:
     """
     orders: dict[str, RebuiltOrder] = {}
     for event in events:
-        if event["entity"] != "follower_order":
+        if event["entity"] != "follower_order" or event["action"] in NOTES:
             continue
         fo_id, payload = event["entity_id"], event["payload"]
         order = orders.get(fo_id)

@@ -48,6 +48,8 @@ class Follower(SQLModel, table=True):
     bridged_brokers: dict[str, Any] | None = Field(default=None, sa_type=JSONB, nullable=True)
     endpoint_disabled_at: datetime | None = timestamp(nullable=True)
     endpoint_disabled_reason: str | None = None
+    endpoint_enabled_at: datetime | None = timestamp(nullable=True)
+    endpoint_test_until: datetime | None = timestamp(nullable=True)
     consecutive_failures: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     allow_short: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     halt: str | None = None

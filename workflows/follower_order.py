@@ -10,7 +10,8 @@ from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
     from activities.delivery import BuryInput, DeliveryActivities, FollowerOrderKey, OrderStatus
-    from domain.mirroring import CONFIRM_WINDOW_H, FollowerOrderInput
+    from activities.redrive import RedriveActivities, RedriveInput
+    from domain.mirroring import CONFIRM_WINDOW_H, FollowerOrderInput, RedriveRequest, RedriveVerdict
     from domain.orders import FOLLOWER_ENDS, FollowerState
     from domain.retry import MAX_ATTEMPTS
     from domain.sizing import plain
@@ -32,14 +33,34 @@ class FollowerOrderWorkflow:
         self._status = OrderStatus(start.order.state, start.order.attempts, Decimal(0))
         self._cancel = False
         self._cancel_passed_on = False
+        self._redrive = start.redrive
+        self._verdict: RedriveVerdict | None = None
 
     @workflow.run
     async def run(self, start: FollowerOrderInput) -> str:
+        if self._redrive is not None and not await self._reopen(self._redrive):
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            return self._status.state
         if self._status.state not in FOLLOWER_ENDS:
             await self._own()
             workflow.upsert_search_attributes([sa.STATE.value_set(self._status.state)])
+            if self._redrive is not None:
+                await self._close_redrive()
         self._show()
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return self._status.state
+
+    @workflow.update
+    async def redrive(self) -> RedriveVerdict:
+        """Whether the dead letter's order goes out again, as soon as that is known."""
+        await workflow.wait_condition(lambda: self._verdict is not None)
+        assert self._verdict is not None
+        return self._verdict
+
+    @redrive.validator
+    def _may_redrive(self) -> None:
+        if self._redrive is None:
+            raise ApplicationError("this owner has no dead letter to redrive", type="no-redrive")
 
     @workflow.signal
     def cancel(self) -> None:
@@ -49,6 +70,29 @@ class FollowerOrderWorkflow:
     @workflow.query
     def status(self) -> OrderStatus:
         return self._status
+
+    async def _reopen(self, request: RedriveRequest) -> bool:
+        """Whether the order goes out again; where not, it stays as it is."""
+        self._verdict = verdict = await workflow.execute_activity_method(
+            RedriveActivities.redrive,
+            RedriveInput(self._key, request),
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary=f"dead letter {request.dead_letter_id}: may it go out again?",
+        )
+        self._status = OrderStatus(verdict.state, verdict.attempts, Decimal(0), verdict.reason, verdict.attempts)
+        if not verdict.redriven:
+            workflow.set_current_details(f"**refused** · {verdict.code}: {verdict.reason}")
+        return verdict.redriven
+
+    async def _close_redrive(self) -> None:
+        await workflow.execute_activity_method(
+            RedriveActivities.close_redrive,
+            self._key,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="nothing of it is in flight any more",
+        )
 
     async def _own(self) -> None:
         self._show()
@@ -70,7 +114,7 @@ class FollowerOrderWorkflow:
                 await workflow.wait_condition(lambda: self._cancel, timeout=wait, timeout_summary=summary)
 
     async def _deliver(self) -> None:
-        next_attempt = min(self._status.attempts + 1, MAX_ATTEMPTS)
+        next_attempt = min(self._status.tries + 1, MAX_ATTEMPTS)
         handle = workflow.start_activity_method(
             DeliveryActivities.deliver,
             self._key,
@@ -151,6 +195,6 @@ class FollowerOrderWorkflow:
         status, order = self._status, self._order
         why = f"\n\n{status.reason}" if status.reason else ""
         workflow.set_current_details(
-            f"**{status.state}** · attempt {status.attempts} of {MAX_ATTEMPTS} · "
+            f"**{status.state}** · attempt {status.tries} of {MAX_ATTEMPTS} · "
             f"{plain(status.filled_qty)} of {plain(order.qty)} filled{why}"
         )

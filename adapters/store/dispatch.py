@@ -26,7 +26,8 @@ ACTOR = "system:dispatch"
 _PENDING = """
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
   w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
-  w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, v.maintenance, v.halt, s.body ->> 'price' AS price,
+  w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, w.consecutive_failures,
+  v.maintenance, v.halt, s.body ->> 'price' AS price,
   c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.environment,
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
@@ -109,9 +110,9 @@ class DispatchStore:
                 await changes.disable_endpoints(cursor, gone, actor=ACTOR)
         return decided
 
-    async def change(self, cursor: Cursor, change: Change) -> None:
+    async def change(self, cursor: Cursor, change: Change, *, actor: str = ACTOR) -> None:
         """One change to an order that `locked` holds."""
-        await changes.apply(cursor, [change], actor=ACTOR)
+        await changes.apply(cursor, [change], actor=actor)
 
     async def refs(self, tenant_id: str, mo_id: str, shard: int, *, due_only: bool = False) -> list[OrderRef]:
         """The page's orders that get a workflow of their own: all but those that expansion itself ended.
@@ -213,4 +214,6 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         if row["cred_ref"] is None
         else SealedKey(row["cred_ref"], row["cred_key_id"], bytes(row["cred_sealed"])),
         environment=row["environment"] or "paper",
+        attempts_base=row["attempts_base"],
+        endpoint_failures=row["consecutive_failures"],
     )

@@ -33,7 +33,8 @@ FROM manager_orders m JOIN vaults v USING (vault_id) WHERE m.mo_id = %s FOR SHAR
 _HOSTS = "SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s)"
 
 _FOLLOWERS = """
-SELECT follower_id, kill_switch, endpoint_disabled_at IS NOT NULL AS endpoint_disabled, webhook ->> 'url' AS url,
+SELECT follower_id, kill_switch, endpoint_disabled_at IS NOT NULL AS endpoint_disabled, consecutive_failures,
+  webhook ->> 'url' AS url,
   webhook ->> 'hmac_key_ref' AS key_ref, bridged_brokers
 FROM followers WHERE follower_id = ANY(%s)
 """
@@ -225,4 +226,5 @@ def _pending(
         keys=secrets.keys.get(live["key_ref"], ()) if page.route == WEBHOOK else (),
         credential=next(iter(secrets.keys.get(account or "", ())), None),
         environment=secrets.environments.get(account or "", "paper"),
+        endpoint_failures=live["consecutive_failures"],
     )

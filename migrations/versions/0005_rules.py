@@ -78,6 +78,8 @@ def _columns() -> None:
         _time("funds_asof"),
         sa.Column("consecutive_failures", sa.Integer(), server_default="0", nullable=False),
         _text("endpoint_disabled_reason", nullable=True),
+        _time("endpoint_enabled_at"),
+        _time("endpoint_test_until"),
     ):
         op.add_column("followers", column)
     for column in (
@@ -218,6 +220,15 @@ def _secure() -> None:
     )
     op.execute("REVOKE ALL ON FUNCTION recent_kills() FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION recent_kills() TO vanta_app")
+    # A follower's subscriber may be another tenant; this tells whether it is active, and nothing else.
+    op.execute(
+        """
+        CREATE FUNCTION tenant_status(wanted uuid) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+        SET search_path = pg_catalog, public AS 'SELECT status FROM public.tenants WHERE tenant_id = wanted'
+        """
+    )
+    op.execute("REVOKE ALL ON FUNCTION tenant_status(uuid) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION tenant_status(uuid) TO vanta_app")
     # Schedules and marks serve every vault; this tells which there are and whose, and nothing else.
     op.execute(
         """
@@ -230,10 +241,12 @@ def _secure() -> None:
     op.execute("GRANT EXECUTE ON FUNCTION all_vaults() TO vanta_app")
 
 
+# How an endpoint does at the moment has no part in any size.
+_PASSING = {"vaults": "", "followers": "consecutive_failures,endpoint_test_until"}
 _REMEMBER = """
 CREATE FUNCTION remember_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF TG_OP = 'INSERT' OR NEW IS DISTINCT FROM OLD THEN
+  IF TG_OP = 'INSERT' OR to_jsonb(NEW) - '{{{passing}}}'::text[] <> to_jsonb(OLD) - '{{{passing}}}'::text[] THEN
     INSERT INTO row_history (tenant_id, entity, entity_id, body)
     VALUES (NEW.tenant_id, '{entity}', NEW.{key}, to_jsonb(NEW));
   END IF;
@@ -260,7 +273,7 @@ def _carry_over() -> None:
             f"INSERT INTO row_history (tenant_id, entity, entity_id, body) "
             f"SELECT tenant_id, '{entity}', {key}, to_jsonb({table}) FROM {table}"
         )
-        op.execute(_REMEMBER.format(table=table, entity=entity, key=key))
+        op.execute(_REMEMBER.format(table=table, entity=entity, key=key, passing=_PASSING[table]))
         op.execute(
             f"CREATE TRIGGER remember AFTER INSERT OR UPDATE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION remember_{table}()"

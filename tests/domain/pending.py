@@ -9,7 +9,8 @@ from domain.dispatch import PendingOrder
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
 from domain.ports import OutcomeKind, SendOutcome, VenueOrder, VenueStatus
-from domain.sizing import Effect
+from domain.redrive import RedriveFacts
+from domain.sizing import Effect, FollowerTerms, Instrument, Mode, OrderTerms
 
 NOW = datetime(2026, 1, 30, 15, tzinfo=UTC)
 GUARDS = GuardFacts(
@@ -28,6 +29,18 @@ def pending(**fields: Any) -> PendingOrder:
         max_pos_usd=None, persona=None, meta={}, guards=GUARDS,
     )  # fmt: skip
     return replace(order, **fields)
+
+
+def redrive_facts(order: PendingOrder, **fields: Any) -> RedriveFacts:
+    """A dead letter's order that nothing stands in the way of, unless `fields` say otherwise."""
+    facts = RedriveFacts(
+        state=order.state, webhook=order.is_webhook, qty=order.qty, filled_qty=order.filled_qty, outcomes=(),
+        guards=order.guards, entitled=True, snapshot_price=Decimal(200), collar_bps=Decimal(500),
+        terms=OrderTerms(order.side, order.qty, order.guards.effect, Decimal(0), Decimal(200)),
+        follower=FollowerTerms(Mode.PROPORTIONAL, Decimal(1), Decimal(0)),
+        instrument=Instrument("AAPL", Decimal(1), Decimal("0.01"), Decimal(0)),
+    )  # fmt: skip
+    return replace(facts, **fields)
 
 
 def outcome(kind: OutcomeKind, **fields: Any) -> SendOutcome:

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -50,6 +51,18 @@ def test_a_refusal_is_final_on_every_attempt(attempt: int, route: str):
     change = resolve(pending(attempts=attempt, route=route), outcome(K.FINAL, code="http_400", detail="no such symbol"))
     assert (change.path, change.wait) == ((F.REJECTED,), None)
     assert (change.reason, change.last_error) == ("http_400", "http_400: no such symbol")
+
+
+def test_a_redriven_order_has_its_five_attempts_anew():
+    again = pending(attempts=6, attempts_base=5)
+    assert resolve(again, outcome(K.RETRYABLE)).target is F.RETRY
+    assert resolve(replace(again, attempts=10), outcome(K.RETRYABLE)).target is F.DEAD_LETTER
+    assert orphaned(again).path == (F.UNKNOWN,)
+
+
+def test_a_redriven_order_that_its_broker_never_got_is_sent_at_once():
+    change = absent(pending(route="alpaca", state=F.UNKNOWN, attempts=5, attempts_base=5))
+    assert (change.target, change.wait) == (F.RETRY, timedelta(0))
 
 
 def test_410_disables_the_endpoint():

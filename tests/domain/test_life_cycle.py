@@ -14,9 +14,10 @@ from domain.dispatch import Change, NewFill, PendingOrder, absent, orphaned, rep
 from domain.errors import IllegalTransition
 from domain.orders import FOLLOWER_ENDS, FOLLOWER_TRANSITIONS, FollowerState, ManagerState
 from domain.ports import OutcomeKind, ReportedFill, VenueOrder, VenueStatus
+from domain.redrive import refusal, reopened
 from domain.retry import MAX_ATTEMPTS
 from tests.domain.life import follow
-from tests.domain.pending import NOW, outcome, pending, venue_order
+from tests.domain.pending import NOW, outcome, pending, redrive_facts, venue_order
 
 F = FollowerState
 
@@ -33,12 +34,14 @@ class OrderLife(RuleBasedStateMachine):
         self.venue_filled = 0
         self.venue_end: VenueStatus | None = None
         self.cancelled = False
+        self.outcomes: list[str | None] = []
 
     @initialize(route=st.sampled_from(["webhook", "alpaca"]), failed=st.integers(0, 4))
     def begin(self, route: str, failed: int) -> None:
         """`failed` attempts have already been answered with "try again"."""
         self.order = replace(self.order, route=route, attempts=failed, state=F.RETRY if failed else F.SIZED)
         self.states = [F.SIZED, *[F.SENT, F.RETRY] * failed]
+        self.outcomes = ["retryable"] * failed
 
     @precondition(lambda self: self.order.state in {F.SIZED, F.RETRY} or self._may_resend())
     @rule()
@@ -54,6 +57,7 @@ class OrderLife(RuleBasedStateMachine):
     @precondition(lambda self: self.order.state is F.SENT)
     @rule(kind=st.sampled_from(OutcomeKind), arrived=st.booleans(), part=st.integers(1, 20))
     def answer(self, kind: OutcomeKind, arrived: bool, part: int) -> None:
+        self.outcomes.append(kind.value)
         if kind is OutcomeKind.ACK or (kind is OutcomeKind.AMBIGUOUS and arrived):
             self.taken = 1
         fills = (ReportedFill("a", Decimal(part), Decimal(100)),) if kind is OutcomeKind.ACK else ()
@@ -63,6 +67,7 @@ class OrderLife(RuleBasedStateMachine):
     @rule(arrived=st.booleans())
     def crash(self, arrived: bool) -> None:
         self.taken = self.taken or int(arrived)
+        self.outcomes.append("ambiguous")
         self._do(orphaned(self.order))
 
     @precondition(lambda self: self.taken and not self.order.is_webhook and self.venue_end is None)
@@ -93,6 +98,15 @@ class OrderLife(RuleBasedStateMachine):
     def give_up(self) -> None:
         self._do(Change("FO-1", self.order.state, (F.DEAD_LETTER,), reason="unresolved"))
 
+    @precondition(lambda self: self.order.state is F.DEAD_LETTER and not (self.order.is_webhook and self.booked))
+    @rule()
+    def redrive(self) -> None:
+        """By an operator, as domain.redrive decides: `unknown` unless no attempt can have arrived."""
+        facts = redrive_facts(self.order, outcomes=tuple(self.outcomes))
+        if refusal(facts, NOW) is None:
+            self._do(Change("FO-1", F.DEAD_LETTER, (reopened(facts),), reason="redriven"))
+            self.order = replace(self.order, attempts_base=self.order.attempts)
+
     @precondition(lambda self: self.order.state in FOLLOWER_ENDS)
     @rule(target_state=st.sampled_from(FollowerState))
     def stay_ended(self, target_state: FollowerState) -> None:
@@ -111,8 +125,8 @@ class OrderLife(RuleBasedStateMachine):
         assert 0 <= self.order.filled_qty <= self.order.qty
 
     @invariant()
-    def is_never_sent_more_than_five_times(self) -> None:
-        assert self.order.attempts <= MAX_ATTEMPTS
+    def is_never_sent_more_than_five_times_a_round(self) -> None:
+        assert self.order.tries <= MAX_ATTEMPTS
         assert self.states.count(F.SENT) == self.order.attempts
 
     @invariant()

@@ -38,7 +38,7 @@ FOLLOWER = {
     },
     "ack": {"partially_filled", "confirmed", "rejected", "cancelled", "dead_letter"},
     "partially_filled": {"partially_filled", "confirmed", "cancelled", "dead_letter"},
-    "dead_letter": {"retry", "cancelled"},
+    "dead_letter": {"retry", "unknown", "cancelled"},
     "skipped": set(),
     "shadowed": set(),
     "confirmed": set(),

@@ -43,6 +43,16 @@ def test_an_order_is_rebuilt_with_its_path_and_fills():
     assert order.avg_price == Decimal("200.5")
 
 
+def test_a_dead_letter_is_rebuilt_through_its_redrive_and_what_was_only_noted():
+    events = [
+        SIZED, _move("sized", "dead_letter"), _event("redrive_refused", {"code": "kill_switch"}),
+        _event("dead_letter_purged", {"reason": "settled by hand"}), _move("dead_letter", "unknown"),
+        _move("unknown", "sent"),
+    ]  # fmt: skip
+    [order] = rebuild(events).values()
+    assert order.states == [F.SIZED, F.DEAD_LETTER, F.UNKNOWN, F.SENT]
+
+
 def test_a_log_with_an_illegal_step_is_refused():
     with pytest.raises(IllegalTransition):
         rebuild([SIZED, _move("sized", "confirmed")])

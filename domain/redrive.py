@@ -1,0 +1,158 @@
+"""May a dead letter's order be sent again, and as what? Everything is judged by what is true now. Pure.
+
+The order keeps its id, side and quantity: what may not go out whole is refused, and the refusal says what would be
+allowed. A new order for less is the manager's to give.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from domain import guards
+from domain.guards import GuardFacts
+from domain.orders import FollowerState
+from domain.sizing import ZERO, Effect, FollowerTerms, Instrument, OrderTerms, plain, size
+
+_F = FollowerState
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter. `newest`: its order has none that is younger."""
+
+    dead_letter_id: int
+    redriven_at: datetime | None = None
+    redriven_by: str | None = None
+    purged_at: datetime | None = None
+    newest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveFacts:
+    """What the decision needs, read with the order locked.
+
+    `outcomes` are its attempts', oldest first, None for one that nobody saw the end of. `terms` is the manager's order
+    at the present price, `follower` has the present terms and holding. `in_flight` is the signed quantity of the
+    follower's other orders in the symbol that are not over.
+    """
+
+    state: FollowerState
+    webhook: bool
+    qty: Decimal
+    filled_qty: Decimal
+    outcomes: tuple[str | None, ...]
+    guards: GuardFacts
+    entitled: bool
+    snapshot_price: Decimal | None
+    collar_bps: Decimal
+    terms: OrderTerms
+    follower: FollowerTerms
+    instrument: Instrument
+    in_flight: Decimal = ZERO
+
+    @property
+    def open_qty(self) -> Decimal:
+        return self.qty - self.filled_qty
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`code` is stable and public, `reason` is for people."""
+
+    code: str
+    reason: str
+
+
+# May this subscriber's follower do that? By the subscriber's status (None: there is no such tenant) and the effect.
+Entitlement = Callable[[str | None, Effect], bool]
+
+_GUARD_WORDS = {
+    "kill_switch": "the follower's kill switch is on",
+    "manager_order_cancelled": "the manager order was cancelled",
+    "expired": "the manager order has expired, and it would open or increase a position",
+    "endpoint_disabled": "the follower's endpoint is disabled; enable it with a test delivery that it answers with 2xx",
+    "vault_maintenance": "the vault is in maintenance",
+}
+
+
+def by_status(status: str | None, effect: Effect) -> bool:
+    """Only an active subscriber opens positions; reductions always pass, so that billing never strands one."""
+    return effect is Effect.REDUCE or status == "active"
+
+
+def closed(letter: Letter) -> Refusal | None:
+    """Why a letter is over, by a redrive or a purge; None for one that is open."""
+    if letter.purged_at is not None:
+        return Refusal("purged", f"purged at {_at(letter.purged_at)}")
+    if letter.redriven_at is not None:
+        return Refusal("already_redriven", f"redriven at {_at(letter.redriven_at)} by {letter.redriven_by}")
+    return None
+
+
+def refusal(facts: RedriveFacts, now: datetime) -> Refusal | None:
+    """Why an open letter's order must not go out now; None where it may.
+
+    Reductions pass where only opens are stopped, as at admission, and are held to what the follower has now.
+    """
+    if facts.state is not _F.DEAD_LETTER:
+        return Refusal("not_dead", f"the order is {facts.state}")
+    stop = guards.check(facts.guards, now)
+    if stop is not None:
+        return Refusal(stop.reason, _GUARD_WORDS.get(stop.reason, f"stopped: {stop.reason.replace('_', ' ')}"))
+    if not facts.entitled:
+        return Refusal("not_entitled", "the subscription allows nothing but reductions now")
+    if facts.webhook and facts.filled_qty > 0:
+        return Refusal(
+            "partially_filled",
+            f"the receiver has confirmed {plain(facts.filled_qty)} of {plain(facts.qty)}, and a plain ack of the whole "
+            "order would book that again; settle the rest with the follower",
+        )
+    return _price_refusal(facts) or _size_refusal(facts)
+
+
+def reopened(facts: RedriveFacts) -> FollowerState:
+    """`retry` where no attempt can have arrived, else `unknown`: a broker is asked first, a receiver de-duplicates."""
+    never_arrived = all(outcome == "retryable" for outcome in facts.outcomes)
+    return _F.RETRY if never_arrived and not facts.filled_qty else _F.UNKNOWN
+
+
+def permitted(facts: RedriveFacts) -> tuple[Decimal, str]:
+    """The quantity that the order might have now, and what bounds it."""
+    sign = facts.terms.side.sign
+    # What is in flight the same way is taken as done; what is in flight the other way may never come.
+    ahead = max(facts.in_flight * sign, ZERO)
+    if facts.terms.effect is Effect.REDUCE:
+        held = max(-facts.follower.holding * sign - ahead, ZERO)
+        return held, "held now and not being sold already" if ahead else "held now"
+    follower = replace(facts.follower, holding=facts.follower.holding + ahead * sign)
+    sizing = size(facts.terms, follower, facts.instrument)
+    return sizing.qty, sizing.trace[-1].why if sizing.skip else "by the follower's present terms, cap and holding"
+
+
+def _price_refusal(facts: RedriveFacts) -> Refusal | None:
+    """For opens: the price must be known, and near the one that the order was sized at."""
+    price, sized_at = facts.terms.price, facts.snapshot_price
+    if facts.terms.effect is Effect.REDUCE:
+        return None
+    if price is None or price <= 0 or sized_at is None or sized_at <= 0:
+        return Refusal("missing_price", "no present price is known to hold the order's price against")
+    off_bps = abs(price - sized_at) / sized_at * 10_000
+    if off_bps <= facts.collar_bps:
+        return None
+    return Refusal(
+        "price_collar",
+        f"the price is {plain(price)} now, {plain(off_bps.quantize(Decimal(1)))} bps from {plain(sized_at)}, at which "
+        f"the order was sized; the collar is {plain(facts.collar_bps)} bps",
+    )
+
+
+def _size_refusal(facts: RedriveFacts) -> Refusal | None:
+    most, why = permitted(facts)
+    if facts.open_qty <= most:
+        return None
+    return Refusal("size", f"{plain(facts.open_qty)} would be sent, and {plain(most)} is permitted: {why}")
+
+
+def _at(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

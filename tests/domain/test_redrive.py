@@ -1,0 +1,175 @@
+"""Each thing that a redrive looks at anew, and what it says where that stops it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import redrive
+from domain.admission import Halt
+from domain.guards import GuardFacts
+from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, ManagerState, Side
+from domain.redrive import Letter, RedriveFacts, closed, permitted, refusal, reopened
+from domain.sizing import Effect, Mode, OrderTerms
+from tests.domain.pending import GUARDS, NOW, pending, redrive_facts
+
+F = FollowerState
+DEAD = pending(state=F.DEAD_LETTER)
+FACTS = redrive_facts(DEAD)
+SELL = OrderTerms(Side.SELL, Decimal(10), Effect.REDUCE, Decimal(10), Decimal(200))
+HOLDS_10 = replace(FACTS.follower, holding=Decimal(10))
+REDUCTION = replace(FACTS, terms=SELL, follower=HOLDS_10, guards=replace(GUARDS, effect=Effect.REDUCE))
+
+
+def code(facts: RedriveFacts) -> str | None:
+    found = refusal(facts, NOW)
+    return None if found is None else found.code
+
+
+@pytest.mark.parametrize(
+    ("guards", "expected"),
+    [
+        ({"kill_switch": True}, "kill_switch"),
+        ({"maintenance": True}, "vault_maintenance"),
+        ({"halt": Halt.HALT_OPENS}, "vault_halt_opens"),
+        ({"halt": Halt.HALT_ALL}, "vault_halt_all"),
+        ({"manager_state": ManagerState.CANCELLED}, "manager_order_cancelled"),
+        ({"expires_at": NOW}, "expired"),
+        ({"endpoint_disabled": True}, "endpoint_disabled"),
+    ],
+)
+def test_a_guard_that_would_stop_the_send_refuses_the_redrive(guards: dict[str, Any], expected: str):
+    facts: GuardFacts = replace(GUARDS, **guards)
+    assert code(replace(FACTS, guards=facts)) == expected
+
+
+def test_an_order_that_nothing_stands_in_the_way_of_goes():
+    assert code(FACTS) is None
+    assert code(REDUCTION) is None
+
+
+@pytest.mark.parametrize("state", [s for s in F if s is not F.DEAD_LETTER])
+def test_what_is_no_dead_letter_is_not_redriven(state: F):
+    assert code(replace(FACTS, state=state)) == "not_dead"
+
+
+def test_an_open_needs_an_active_subscriber_and_a_reduction_none():
+    assert redrive.by_status("active", Effect.OPEN)
+    assert not redrive.by_status("suspended", Effect.OPEN)
+    assert not redrive.by_status(None, Effect.OPEN)
+    assert redrive.by_status("suspended", Effect.REDUCE)
+    assert code(replace(FACTS, entitled=False)) == "not_entitled"
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        ("190", None), ("210", None), ("189.99", "price_collar"), ("210.01", "price_collar"), ("0", "missing_price"),
+        (None, "missing_price"),
+    ],
+)  # fmt: skip
+def test_the_present_price_must_be_near_the_one_that_sized_an_open(price: str | None, expected: str | None):
+    now = None if price is None else Decimal(price)
+    assert code(replace(FACTS, terms=replace(FACTS.terms, price=now))) == expected
+    assert code(replace(REDUCTION, terms=replace(SELL, price=now))) is None
+
+
+def test_the_collars_refusal_tells_both_prices_and_the_distance():
+    told = refusal(replace(FACTS, terms=replace(FACTS.terms, price=Decimal(250))), NOW)
+    assert told is not None
+    assert told.reason == (
+        "the price is 250 now, 2500 bps from 200, at which the order was sized; the collar is 500 bps"
+    )
+
+
+def test_a_cap_that_has_become_tighter_refuses_and_tells_what_is_permitted():
+    capped = replace(FACTS.follower, mode=Mode.CAPPED, max_pos_usd=Decimal(1_400))
+    told = refusal(replace(FACTS, follower=capped), NOW)
+    assert told is not None
+    assert (told.code, told.reason) == (
+        "size", "10 would be sent, and 7 is permitted: by the follower's present terms, cap and holding",
+    )  # fmt: skip
+    full = refusal(replace(FACTS, follower=replace(capped, holding=Decimal(7))), NOW)
+    assert full is not None
+    assert full.reason == "10 would be sent, and 0 is permitted: the position is at its cap"
+
+
+def test_what_is_in_flight_the_same_way_takes_its_room():
+    capped = replace(FACTS.follower, mode=Mode.CAPPED, max_pos_usd=Decimal(2_400))
+    facts = replace(FACTS, follower=capped)
+    assert code(facts) is None
+    assert code(replace(facts, in_flight=Decimal(3))) == "size"
+    assert code(replace(facts, in_flight=Decimal(-3))) is None
+
+
+def test_a_reduction_sends_no_more_than_is_held_and_not_being_sold():
+    assert code(replace(REDUCTION, follower=replace(HOLDS_10, holding=Decimal(9)))) == "size"
+    assert code(replace(REDUCTION, in_flight=Decimal(-1))) == "size"
+    assert code(replace(REDUCTION, in_flight=Decimal(5))) is None
+    told = refusal(replace(REDUCTION, follower=replace(HOLDS_10, holding=Decimal(-10))), NOW)
+    assert told is not None
+    assert told.reason == "10 would be sent, and 0 is permitted: held now"
+
+
+def test_a_reduction_passes_where_only_opens_are_stopped():
+    stopped = replace(REDUCTION.guards, halt=Halt.HALT_OPENS, expires_at=NOW - timedelta(days=1))
+    assert code(replace(REDUCTION, guards=stopped, entitled=True)) is None
+
+
+def test_a_receiver_that_has_confirmed_a_part_is_not_sent_the_whole_again():
+    part = replace(FACTS, filled_qty=Decimal(4), follower=replace(FACTS.follower, holding=Decimal(4)))
+    assert code(part) == "partially_filled"
+    assert code(replace(part, webhook=False)) is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "filled", "state"),
+    [
+        ((), 0, F.RETRY),
+        (("retryable",) * 5, 0, F.RETRY),
+        (("retryable", "ambiguous"), 0, F.UNKNOWN),
+        (("ambiguous", "retryable"), 0, F.UNKNOWN),
+        (("retryable", None), 0, F.UNKNOWN),
+        (("ack",), 0, F.UNKNOWN),
+        ((), 4, F.UNKNOWN),
+    ],
+)
+def test_what_may_have_arrived_is_reopened_as_unknown(outcomes: tuple[str | None, ...], filled: int, state: F):
+    assert reopened(replace(FACTS, outcomes=outcomes, filled_qty=Decimal(filled))) is state
+    assert state in FOLLOWER_TRANSITIONS[F.DEAD_LETTER]
+
+
+def test_a_letter_is_closed_by_a_redrive_or_a_purge():
+    assert closed(Letter(1)) is None
+    redriven = closed(Letter(1, redriven_at=NOW, redriven_by="user:ops"))
+    assert redriven is not None
+    assert (redriven.code, redriven.reason) == ("already_redriven", "redriven at 2026-01-30T15:00:00Z by user:ops")
+    purged = closed(Letter(1, purged_at=NOW))
+    assert purged is not None
+    assert purged.code == "purged"
+
+
+@given(
+    held=st.integers(-50, 50),
+    in_flight=st.integers(-50, 50),
+    cap=st.none() | st.integers(0, 10_000),
+    reduce=st.booleans(),
+)
+def test_a_redrive_never_breaks_a_cap_or_oversells(held: int, in_flight: int, cap: int | None, reduce: bool):
+    terms = SELL if reduce else FACTS.terms
+    follower = replace(FACTS.follower, holding=Decimal(held), max_pos_usd=None if cap is None else Decimal(cap))
+    facts = replace(
+        FACTS, terms=terms, follower=follower, in_flight=Decimal(in_flight),
+        guards=replace(GUARDS, effect=terms.effect),
+    )  # fmt: skip
+    if refusal(facts, NOW) is not None:
+        return
+    if reduce:
+        assert facts.open_qty <= held
+    elif cap is not None:
+        assert (held + facts.open_qty) * 200 <= max(cap, held * 200)
+    assert facts.open_qty <= permitted(facts)[0]
