@@ -5,14 +5,15 @@ allowed. A new order for less is the manager's to give.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from domain import guards
 from domain.guards import GuardFacts
-from domain.orders import FollowerState
-from domain.sizing import ZERO, Effect, FollowerTerms, Instrument, OrderTerms, plain, size
+from domain.orders import FollowerState, Side
+from domain.sizing import Effect, FollowerTerms, Instrument, OrderTerms, plain, size
+from domain.terms import ZERO
 
 _F = FollowerState
 
@@ -32,24 +33,27 @@ class Letter:
 class RedriveFacts:
     """What the decision needs, read with the order locked.
 
-    `outcomes` are its attempts', oldest first, None for one that nobody saw the end of. `terms` is the manager's order
-    at the present price, `follower` has the present terms and holding. `in_flight` is the signed quantity of the
-    follower's other orders in the symbol that are not over.
+    `side`, `qty` and `filled_qty` are the follower order's own: a persona may have inverted it, and a hedge is in
+    another symbol. `outcomes` are its attempts', oldest first, None for one that nobody saw the end of. `terms` is the
+    manager's order at the present price; `follower` has the present terms, what is held of the order's symbol, and
+    what the follower's other orders in it are buying and selling. The two prices are the order's symbol's.
     """
 
     state: FollowerState
     webhook: bool
+    hedge: bool
+    side: Side
     qty: Decimal
     filled_qty: Decimal
     outcomes: tuple[str | None, ...]
     guards: GuardFacts
     entitled: bool
-    snapshot_price: Decimal | None
+    sized_at: Decimal | None
+    price: Decimal | None
     collar_bps: Decimal
     terms: OrderTerms
     follower: FollowerTerms
     instrument: Instrument
-    in_flight: Decimal = ZERO
 
     @property
     def open_qty(self) -> Decimal:
@@ -119,20 +123,24 @@ def reopened(facts: RedriveFacts) -> FollowerState:
 
 def permitted(facts: RedriveFacts) -> tuple[Decimal, str]:
     """The quantity that the order might have now, and what bounds it."""
-    sign = facts.terms.side.sign
-    # What is in flight the same way is taken as done; what is in flight the other way may never come.
-    ahead = max(facts.in_flight * sign, ZERO)
-    if facts.terms.effect is Effect.REDUCE:
-        held = max(-facts.follower.holding * sign - ahead, ZERO)
-        return held, "held now and not being sold already" if ahead else "held now"
-    follower = replace(facts.follower, holding=facts.follower.holding + ahead * sign)
+    follower, side = facts.follower, facts.side
+    held = max(-follower.holding * side.sign, ZERO)
+    if facts.terms.effect is Effect.REDUCE or (facts.hedge and held > 0):
+        ahead = follower.ahead(side)
+        return max(held - ahead, ZERO), "held now and not being closed already" if ahead else "held now"
+    if facts.hedge:
+        if side is Side.SELL and not follower.allow_short:
+            return ZERO, "the hedge would be a short, which the follower does not allow"
+        return facts.open_qty, "what was hedged has not changed"
     sizing = size(facts.terms, follower, facts.instrument)
+    if sizing.skip is None and sizing.side is not side:
+        return ZERO, f"sized now, it would be a {sizing.side}"
     return sizing.qty, sizing.trace[-1].why if sizing.skip else "by the follower's present terms, cap and holding"
 
 
 def _price_refusal(facts: RedriveFacts) -> Refusal | None:
     """For opens: the price must be known, and near the one that the order was sized at."""
-    price, sized_at = facts.terms.price, facts.snapshot_price
+    price, sized_at = facts.price, facts.sized_at
     if facts.terms.effect is Effect.REDUCE:
         return None
     if price is None or price <= 0 or sized_at is None or sized_at <= 0:

@@ -26,23 +26,25 @@ FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s FOR UPDATE
 
 # The order's snapshot beside what its follower, vault and instrument are now.
 _FACTS = """
-SELECT m.symbol, m.side, m.qty, s.body, p.price AS price_now, v.risk_profile,
+SELECT m.symbol, m.side, m.qty, f.leg, s.body, p.price AS price_now, v.risk_profile,
   tenant_status(w.subscriber_tenant_id) AS subscriber,
-  (SELECT t.value FROM snapshot_pages g, json_array_elements(g.body) t
+  u.buying, u.selling, (SELECT t.value FROM snapshot_pages g, json_array_elements(g.body) t
    WHERE g.mo_id = f.mo_id AND g.shard = f.shard AND t.value ->> 'follower_id' = f.follower_id) AS frozen,
   jsonb_build_object('mode', w.mode, 'scale', w.scale::text, 'max_pos_usd', w.max_pos_usd::text,
-    'kill_switch', w.kill_switch, 'fractional', w.fractional,
+    'kill_switch', w.kill_switch, 'fractional', w.fractional, 'allow_short', w.allow_short,
     'holding', coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = f.tenant_id
       AND h.holder_id = f.follower_id AND h.symbol = f.symbol), 0)::text) AS present,
   coalesce((SELECT jsonb_agg(a.outcome ORDER BY a.attempt_no) FROM attempts a WHERE a.fo_id = f.fo_id), '[]')
-    AS outcomes,
-  coalesce((SELECT sum((o.qty - o.filled_qty) * CASE o.side WHEN 'buy' THEN 1 ELSE -1 END)
-    FROM manager_orders b JOIN follower_orders o USING (mo_id)
-    WHERE b.live AND b.vault_id = f.vault_id AND o.follower_id = f.follower_id AND o.symbol = f.symbol
-      AND o.fo_id <> f.fo_id AND o.state <> ALL(%(ends)s)), 0) AS in_flight
+    AS outcomes
 FROM follower_orders f JOIN manager_orders m USING (mo_id) JOIN snapshots s USING (mo_id)
 JOIN followers w ON w.follower_id = f.follower_id JOIN vaults v ON v.vault_id = f.vault_id
 LEFT JOIN prices p ON p.symbol = f.symbol
+CROSS JOIN LATERAL (
+  SELECT coalesce(sum(o.qty - o.filled_qty) FILTER (WHERE o.side = 'buy'), 0) AS buying,
+    coalesce(sum(o.qty - o.filled_qty) FILTER (WHERE o.side = 'sell'), 0) AS selling
+  FROM manager_orders b JOIN follower_orders o USING (mo_id)
+  WHERE b.live AND b.vault_id = f.vault_id AND o.follower_id = f.follower_id AND o.symbol = f.symbol
+    AND o.fo_id <> f.fo_id AND o.state <> ALL(%(ends)s)) u
 WHERE f.fo_id = %(fo_id)s
 """
 
@@ -121,20 +123,23 @@ class RedriveStore:
         row = await cursor.fetchone()
         assert row is not None
         terms = order_terms(row)
+        follower = follower_terms({**(row["frozen"] or {}), **row["present"]})
         return RedriveFacts(
             state=order.state,
             webhook=order.is_webhook,
+            hedge=row["leg"] > 0,
+            side=order.side,
             qty=order.qty,
             filled_qty=order.filled_qty,
             outcomes=tuple(row["outcomes"]),
             guards=order.guards,
             entitled=self._entitled(row["subscriber"], terms.effect),
-            snapshot_price=terms.price,
+            sized_at=order.price,
+            price=row["price_now"],
             collar_bps=Decimal(str(row["risk_profile"].get("price_collar_bps", 500))),
             terms=replace(terms, price=row["price_now"]),
-            follower=follower_terms({**(row["frozen"] or {}), **row["present"]}),
+            follower=replace(follower, buying=row["buying"], selling=row["selling"]),
             instrument=instrument_of(row),
-            in_flight=row["in_flight"],
         )
 
 

@@ -22,7 +22,7 @@ DEAD = pending(state=F.DEAD_LETTER)
 FACTS = redrive_facts(DEAD)
 SELL = OrderTerms(Side.SELL, Decimal(10), Effect.REDUCE, Decimal(10), Decimal(200))
 HOLDS_10 = replace(FACTS.follower, holding=Decimal(10))
-REDUCTION = replace(FACTS, terms=SELL, follower=HOLDS_10, guards=replace(GUARDS, effect=Effect.REDUCE))
+REDUCTION = replace(FACTS, side=Side.SELL, terms=SELL, follower=HOLDS_10, guards=replace(GUARDS, effect=Effect.REDUCE))
 
 
 def code(facts: RedriveFacts) -> str | None:
@@ -74,12 +74,12 @@ def test_an_open_needs_an_active_subscriber_and_a_reduction_none():
 )  # fmt: skip
 def test_the_present_price_must_be_near_the_one_that_sized_an_open(price: str | None, expected: str | None):
     now = None if price is None else Decimal(price)
-    assert code(replace(FACTS, terms=replace(FACTS.terms, price=now))) == expected
-    assert code(replace(REDUCTION, terms=replace(SELL, price=now))) is None
+    assert code(replace(FACTS, price=now)) == expected
+    assert code(replace(REDUCTION, price=now)) is None
 
 
 def test_the_collars_refusal_tells_both_prices_and_the_distance():
-    told = refusal(replace(FACTS, terms=replace(FACTS.terms, price=Decimal(250))), NOW)
+    told = refusal(replace(FACTS, price=Decimal(250)), NOW)
     assert told is not None
     assert told.reason == (
         "the price is 250 now, 2500 bps from 200, at which the order was sized; the collar is 500 bps"
@@ -100,16 +100,15 @@ def test_a_cap_that_has_become_tighter_refuses_and_tells_what_is_permitted():
 
 def test_what_is_in_flight_the_same_way_takes_its_room():
     capped = replace(FACTS.follower, mode=Mode.CAPPED, max_pos_usd=Decimal(2_400))
-    facts = replace(FACTS, follower=capped)
-    assert code(facts) is None
-    assert code(replace(facts, in_flight=Decimal(3))) == "size"
-    assert code(replace(facts, in_flight=Decimal(-3))) is None
+    assert code(replace(FACTS, follower=capped)) is None
+    assert code(replace(FACTS, follower=replace(capped, buying=Decimal(3)))) == "size"
+    assert code(replace(FACTS, follower=replace(capped, selling=Decimal(3)))) is None
 
 
 def test_a_reduction_sends_no_more_than_is_held_and_not_being_sold():
     assert code(replace(REDUCTION, follower=replace(HOLDS_10, holding=Decimal(9)))) == "size"
-    assert code(replace(REDUCTION, in_flight=Decimal(-1))) == "size"
-    assert code(replace(REDUCTION, in_flight=Decimal(5))) is None
+    assert code(replace(REDUCTION, follower=replace(HOLDS_10, selling=Decimal(1)))) == "size"
+    assert code(replace(REDUCTION, follower=replace(HOLDS_10, buying=Decimal(5)))) is None
     told = refusal(replace(REDUCTION, follower=replace(HOLDS_10, holding=Decimal(-10))), NOW)
     assert told is not None
     assert told.reason == "10 would be sent, and 0 is permitted: held now"
@@ -118,6 +117,20 @@ def test_a_reduction_sends_no_more_than_is_held_and_not_being_sold():
 def test_a_reduction_passes_where_only_opens_are_stopped():
     stopped = replace(REDUCTION.guards, halt=Halt.HALT_OPENS, expires_at=NOW - timedelta(days=1))
     assert code(replace(REDUCTION, guards=stopped, entitled=True)) is None
+
+
+def test_an_order_that_would_take_the_other_side_now_does_not_go():
+    told = refusal(replace(FACTS, side=Side.SELL), NOW)
+    assert told is not None
+    assert told.reason == "10 would be sent, and 0 is permitted: sized now, it would be a buy"
+
+
+def test_a_hedge_is_held_to_what_it_would_close_and_to_shorts_that_are_allowed():
+    hedge = replace(FACTS, hedge=True, side=Side.SELL, follower=replace(FACTS.follower, holding=Decimal(0)))
+    assert code(hedge) is None
+    assert code(replace(hedge, follower=replace(hedge.follower, allow_short=False))) == "size"
+    assert code(replace(hedge, follower=replace(hedge.follower, holding=Decimal(9)))) == "size"
+    assert code(replace(hedge, price=Decimal(250))) == "price_collar"
 
 
 def test_a_receiver_that_has_confirmed_a_part_is_not_sent_the_whole_again():
@@ -155,21 +168,21 @@ def test_a_letter_is_closed_by_a_redrive_or_a_purge():
 
 @given(
     held=st.integers(-50, 50),
-    in_flight=st.integers(-50, 50),
+    under_way=st.integers(0, 50),
     cap=st.none() | st.integers(0, 10_000),
     reduce=st.booleans(),
 )
-def test_a_redrive_never_breaks_a_cap_or_oversells(held: int, in_flight: int, cap: int | None, reduce: bool):
+def test_a_redrive_never_breaks_a_cap_or_oversells(held: int, under_way: int, cap: int | None, reduce: bool):
     terms = SELL if reduce else FACTS.terms
-    follower = replace(FACTS.follower, holding=Decimal(held), max_pos_usd=None if cap is None else Decimal(cap))
-    facts = replace(
-        FACTS, terms=terms, follower=follower, in_flight=Decimal(in_flight),
-        guards=replace(GUARDS, effect=terms.effect),
+    follower = replace(
+        FACTS.follower, holding=Decimal(held), max_pos_usd=None if cap is None else Decimal(cap),
+        buying=Decimal(0 if reduce else under_way), selling=Decimal(under_way if reduce else 0),
     )  # fmt: skip
+    facts = replace(FACTS, side=terms.side, terms=terms, follower=follower, guards=replace(GUARDS, effect=terms.effect))
     if refusal(facts, NOW) is not None:
         return
     if reduce:
-        assert facts.open_qty <= held
-    elif cap is not None:
-        assert (held + facts.open_qty) * 200 <= max(cap, held * 200)
+        assert facts.open_qty + under_way <= held
+    elif cap is not None and held >= 0:
+        assert (held + under_way + facts.open_qty) * 200 <= cap
     assert facts.open_qty <= permitted(facts)[0]
