@@ -1,0 +1,99 @@
+"""The terms of a vault's followers as a snapshot freezes them: one JSON object per follower, built by one expression.
+
+The expression takes its sources from outside: the present tables when an order is admitted, what was true at some
+time when a preview asks for it. Subqueries by primary key and not joins: with statistics from before the followers
+came, a join would read every position of the symbol for each of them.
+"""
+
+from dataclasses import dataclass
+
+# Statements that use these bind: vault_id, symbol, hedge_symbol (or null), ref (equities_ref or crypto_ref),
+# under_way (JSON: follower → [buying, selling, USD]), only (a follower's id, or null).
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """SQL for each thing that is frozen; `f` is the follower's row in all but the first."""
+
+    followers: str  # FROM item with alias f
+    holding: str  # of the symbol, signed
+    hedge_holding: str
+    hedge_qty: str
+    residue: str
+    funds: str  # what the account can still spend, null where nobody knows
+
+
+def _position(symbol: str) -> str:
+    return (
+        "coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = f.tenant_id AND h.holder_id = f.follower_id "
+        f"AND h.symbol = {symbol}), 0)"
+    )
+
+
+# Whatever was ordered since the account was read may have been paid from it: a stale balance must not be spent twice.
+_SPENT_SINCE = """
+(SELECT coalesce(sum(CASE WHEN o.state IN ('rejected', 'cancelled', 'killed', 'skipped', 'shadowed')
+    THEN o.filled_qty ELSE o.qty END
+    * (CASE WHEN o.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{hedge,price}' END)::numeric), 0)
+ FROM follower_orders o JOIN snapshots s ON s.mo_id = o.mo_id
+ WHERE o.tenant_id = f.tenant_id AND o.follower_id = f.follower_id AND o.created_at > f.funds_asof AND o.side = 'buy')
+"""
+
+LIVE = Sources(
+    followers="followers f",
+    holding=_position("%(symbol)s"),
+    hedge_holding=_position("%(hedge_symbol)s"),
+    hedge_qty="coalesce((SELECT g.qty FROM hedges g WHERE g.follower_id = f.follower_id AND g.symbol = %(symbol)s "
+    "AND g.hedge_symbol = %(hedge_symbol)s), 0)",
+    residue="coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id "
+    "AND z.symbol = %(symbol)s), 0)",
+    funds=f"CASE WHEN f.funds_usd IS NOT NULL THEN f.funds_usd - {_SPENT_SINCE} END",
+)
+
+
+def frozen(sources: Sources) -> str:
+    """A SELECT of (tenant_id, follower_id, sends, route, terms): `sends` where the first wave has something to send.
+
+    The route is the account that serves the rail.
+    """
+    return f"""
+SELECT tenant_id, follower_id, route,
+  route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled AS sends,
+  json_build_object('follower_id', follower_id, 'mode', mode, 'scale', scale::text,
+    'holding', holding::text, 'max_pos_usd', max_pos_usd::text, 'kill_switch', kill_switch,
+    'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'route', route,
+    'allow_short', allow_short, 'close_only', false, 'residue', residue::text,
+    'buying', coalesce(under_way ->> 0, '0'), 'selling', coalesce(under_way ->> 1, '0'),
+    'funds_usd', (funds - coalesce((under_way ->> 2)::numeric, 0))::text,
+    'hedge_qty', hedge_qty::text, 'hedge_holding', hedge_holding::text) AS terms
+FROM (
+  SELECT f.*, f.endpoint_disabled_at IS NOT NULL AS disabled, %(under_way)s::jsonb -> f.follower_id AS under_way,
+    CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
+      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active') END AS route,
+    {sources.holding} AS holding, {sources.residue} AS residue, {sources.funds} AS funds,
+    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {sources.hedge_holding} END AS hedge_holding,
+    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {sources.hedge_qty} END AS hedge_qty
+  FROM {sources.followers}
+  WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
+    AND (%(only)s::text IS NULL OR f.follower_id = %(only)s)
+) f
+"""
+
+
+# Followers are paged by id, so that a page is a key and never a list. Texts and not jsonb: a page is written once and
+# read whole, and the digest is of what was written.
+FREEZE = f"""
+WITH f AS (
+  SELECT *, (row_number() OVER (ORDER BY follower_id) - 1) / %(page)s AS shard FROM ({frozen(LIVE)}) x
+), s AS (
+  INSERT INTO snapshot_pages (mo_id, shard, tenant_id, routes, body)
+  SELECT %(mo_id)s, shard, tenant_id, coalesce(array_agg(DISTINCT route) FILTER (WHERE sends), '{{}}'),
+         json_agg(terms ORDER BY follower_id)
+  FROM f GROUP BY tenant_id, shard
+  RETURNING shard, routes, body
+)
+SELECT (SELECT count(*) FROM f) AS followers, count(*) AS shards,
+       coalesce(jsonb_agg(to_jsonb(routes) ORDER BY shard), '[]') AS routes,
+       encode(sha256(convert_to(coalesce(string_agg(body::text, E'\\n' ORDER BY shard), ''), 'UTF8')), 'hex') AS digest
+FROM s
+"""
