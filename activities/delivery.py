@@ -71,6 +71,8 @@ class DeliveryActivities:
             outcome = await self._sending.send(order)
             [change] = await self._store.record(key.tenant_id, [(order, outcome)])
             return await self._after(order, change)
+        if order.state is _F.SIZED:
+            raise again_in("waits for the order that it hedges", retry.poll_wait(activity.info().attempt), STILL_OPEN)
         return _status(order)
 
     @activity.defn

@@ -26,7 +26,7 @@ from domain.ports import OutcomeKind, SendOutcome
 
 if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
-    from adapters.store.expansion import SizedOrder
+    from adapters.store.frozen import SizedOrder
     from adapters.store.waves import WavePage, WaveStore
 
 # The last follower's price comes before everybody's confirmation: what was taken is written when no wave of the process

@@ -95,6 +95,19 @@ def admit(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime)
     return effect
 
 
+def admit_correction(intent: Intent, held: Decimal, vault: VaultFacts, market: MarketFacts) -> Effect:
+    """A correction of one follower, who holds `held`: it closes what is held or opens. Raises OrderRefused.
+
+    The limits of managers do not count for it; halts, maintenance, and a price for what opens do.
+    """
+    effect = Effect.REDUCE if held * intent.side.sign < 0 else Effect.OPEN
+    _check_vault(vault, effect)
+    price = order_price(intent, market)
+    if effect is Effect.OPEN and (price is None or price <= 0):
+        raise OrderRefused("missing-price", "no price is known", "meta.reference_price")
+    return effect
+
+
 def order_price(intent: Intent, market: MarketFacts) -> Decimal | None:
     """The price that sizes and caps the order: the author's reference, else the limit, else the last price."""
     return intent.reference_price or intent.limit_price or market.price

@@ -61,6 +61,8 @@ class PendingOrder:
     keys: tuple[SealedKey, ...] = ()
     credential: SealedKey | None = None
     environment: str = "paper"
+    leg: int = 0
+    shard: int = 0
     attempts_base: int = 0
     endpoint_failures: int = 0
 

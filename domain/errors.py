@@ -4,6 +4,7 @@ VantaError
 ├── InvalidInput          a field of a request is wrong; names the field
 ├── NotFound              no such entity for this tenant
 ├── OrderRefused          a guard refused a valid order; `code` is stable
+├── ExitBreach            more was about to leave for a manager order than it was allotted
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
@@ -56,6 +57,16 @@ class OrderRefused(VantaError):
         self.code = code
         self.reason = reason
         self.field = field
+
+
+class ExitBreach(VantaError):
+    """More was about to leave for a manager order than its expansion had allotted; nothing of it left."""
+
+    code = "exit-breach"
+
+    def __init__(self, mo_id: str, reason: str) -> None:
+        super().__init__(f"{mo_id}: {reason}")
+        self.mo_id = mo_id
 
 
 class IdempotencyKeyReused(VantaError):

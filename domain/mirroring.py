@@ -12,6 +12,9 @@ from domain.admission import Intent
 from domain.errors import InvalidInput
 from domain.orders import FollowerState, ManagerState
 
+# Kinds of manager orders: a manager's, the kill path's exit of all that followers hold, reconciliation's correction.
+ORDER, FLATTEN, CORRECTION = "order", "flatten", "correction"
+
 
 @dataclass(frozen=True, slots=True)
 class MirrorOrderInput:
@@ -28,7 +31,7 @@ class MirrorOrderInput:
     fingerprint: str
     source: str
     actor: str
-    kind: str = "order"
+    kind: str = ORDER
     only_follower_id: str | None = None
 
 

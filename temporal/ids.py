@@ -1,5 +1,6 @@
 """Workflow ids are built and parsed here only."""
 
+import re
 from dataclasses import dataclass
 
 INGEST = "ingest/os"
@@ -13,8 +14,9 @@ def shard(mo_id: str, number: int) -> str:
     return f"mirror/{mo_id}/s{number}"
 
 
-def follower_order(mo_id: str, follower_id: str) -> str:
-    return f"mirror/{mo_id}/{follower_id}"
+def follower_order(mo_id: str, follower_id: str, leg: int = 0) -> str:
+    """A hedge (leg 1) stands below the order that it goes with."""
+    return f"mirror/{mo_id}/{follower_id}" + (f"/l{leg}" if leg else "")
 
 
 def overlay(kind: str, overlay_id: str) -> str:
@@ -31,26 +33,33 @@ def redrive(mo_id: str, follower_id: str, dead_letter_id: int) -> str:
 class MirrorId:
     """The parts of an id below `mirror/`; exactly one of `shard` and `follower_id` is set below the root.
 
-    `dead_letter_id` is set for the owner of a redriven order.
+    `leg` is 1 for a hedge, `dead_letter_id` is set for the owner of a redriven order.
     """
 
     mo_id: str
     shard: int | None = None
     follower_id: str | None = None
     dead_letter_id: int | None = None
+    leg: int = 0
+
+
+_BELOW_FOLLOWER = re.compile(r"([rl])([0-9]+)")
 
 
 def parse_mirror(workflow_id: str) -> MirrorId:
     """Raises ValueError for an id that is not one of ours."""
-    parts = workflow_id.split("/")
-    redriven = len(parts) == 4 and parts[3].startswith("r") and parts[3][1:].isdigit()
-    if parts[0] != "mirror" or not (len(parts) in {2, 3} or redriven):
+    head, *parts = workflow_id.split("/")
+    below = _BELOW_FOLLOWER.fullmatch(parts[2]) if len(parts) == 3 else None
+    if head != "mirror" or not (len(parts) in {1, 2} or below is not None):
         raise ValueError(f"not a mirroring workflow id: {workflow_id!r}")
-    if len(parts) == 2:
-        return MirrorId(parts[1])
-    if redriven:
-        return MirrorId(parts[1], follower_id=parts[2], dead_letter_id=int(parts[3][1:]))
+    if len(parts) == 1:
+        return MirrorId(parts[0])
     # Follower ids start with F_, so a shard's s{n} cannot be one.
-    if parts[2].startswith("s") and parts[2][1:].isdigit():
-        return MirrorId(parts[1], shard=int(parts[2][1:]))
-    return MirrorId(parts[1], follower_id=parts[2])
+    if parts[1].startswith("s") and parts[1][1:].isdigit():
+        return MirrorId(parts[0], shard=int(parts[1][1:]))
+    if below is None:
+        return MirrorId(parts[0], follower_id=parts[1])
+    number = int(below[2])
+    if below[1] == "r":
+        return MirrorId(parts[0], follower_id=parts[1], dead_letter_id=number)
+    return MirrorId(parts[0], follower_id=parts[1], leg=number)

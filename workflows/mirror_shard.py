@@ -133,18 +133,18 @@ class MirrorShardWorkflow:
             workflow.logger.warning("the owner of %s did not finish: %s", order.fo_id, error)
 
     async def _start_child(self, order: OrderRef) -> ChildWorkflowHandle[FollowerOrderWorkflow, str]:
-        page = self._page
+        page, symbol = self._page, order.symbol or self._page.symbol
         return await workflow.start_child_workflow(
             FollowerOrderWorkflow.run,
             FollowerOrderInput(page.tenant_id, order, page.tif),
-            id=ids.follower_order(page.mo_id, order.follower_id),
-            static_summary=f"{order.side} {plain(order.qty)} {page.symbol} for {order.follower_id} by {order.route}",
+            id=ids.follower_order(page.mo_id, order.follower_id, order.leg),
+            static_summary=f"{order.side} {plain(order.qty)} {symbol} for {order.follower_id} by {order.route}",
             search_attributes=TypedSearchAttributes(
                 [
                     SearchAttributePair(sa.TENANT, page.tenant_id),
                     SearchAttributePair(sa.VAULT, page.vault_id),
                     SearchAttributePair(sa.FOLLOWER, order.follower_id),
-                    SearchAttributePair(sa.SYMBOL, page.symbol),
+                    SearchAttributePair(sa.SYMBOL, symbol),
                     SearchAttributePair(sa.STATE, order.state),
                 ]
             ),

@@ -10,11 +10,13 @@ import orjson
 
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
+from adapters.store.freezing import bending_overlays, freeze
 from domain import admission
 from domain.admission import Halt, Intent, MarketFacts, VaultFacts
 from domain.errors import InvalidInput, NotFound, OrderRefused
-from domain.mirroring import Admission, MirrorOrderInput
+from domain.mirroring import CORRECTION, FLATTEN, ORDER, Admission, MirrorOrderInput
 from domain.orders import ManagerState, check_manager
+from domain.personas import PERSONAS_VERSION
 from domain.sizing import SIZING_VERSION, Effect, plain
 from domain.valuation import Holding, Valuation, value
 
@@ -33,6 +35,9 @@ _FACTS = """
 SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
        coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
        i.symbol AS known, p.price, p.asof, p.source,
+       CASE WHEN e.rail = i.rail THEN jsonb_build_object('symbol', e.symbol,
+         'ratio', v.risk_profile #>> '{hedge,ratio}', 'price', ep.price::text, 'qty_step', e.qty_step::text,
+         'fine_step', e.fine_step::text, 'min_qty', e.min_qty::text, 'min_notional', e.min_notional::text) END AS hedge,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('symbol', w.symbol, 'qty', w.qty::text, 'price', q.price::text,
           'asof', q.asof) ORDER BY w.symbol), '[]')
         FROM positions w LEFT JOIN prices q ON q.symbol = w.symbol
@@ -41,6 +46,8 @@ FROM vaults v
 LEFT JOIN positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.symbol = %(symbol)s
 LEFT JOIN instruments i ON i.symbol = %(symbol)s
 LEFT JOIN prices p ON p.symbol = %(symbol)s
+LEFT JOIN instruments e ON e.symbol = v.risk_profile #>> '{hedge,symbol}' AND e.symbol <> %(symbol)s
+LEFT JOIN prices ep ON ep.symbol = e.symbol
 WHERE v.vault_id = %(vault_id)s
 FOR UPDATE OF v
 """
@@ -54,40 +61,10 @@ FROM manager_orders m WHERE mo_id = %s
 
 _INSERT = """
 INSERT INTO manager_orders (mo_id, tenant_id, vault_id, symbol, venue, side, qty, order_type, limit_price, tif, meta,
-  state, reason, effect, fingerprint, source, actor, expires_at)
+  state, reason, effect, fingerprint, source, actor, expires_at, kind, only_follower_id, live)
 VALUES (%(mo_id)s, %(tenant_id)s, %(vault_id)s, %(symbol)s, %(venue)s, %(side)s, %(qty)s, %(order_type)s,
   %(limit_price)s, %(tif)s, %(meta)s, %(state)s, %(reason)s, %(effect)s, %(fingerprint)s, %(source)s, %(actor)s,
-  %(expires_at)s)
-"""
-
-# Followers are paged by id, so that a page is a key and never a list. The route is the account that serves the rail.
-# Texts and not jsonb: a page is written once and read whole, and the digest is of what was written. Subqueries and not
-# joins: with statistics from before the followers came, a join reads every position of the symbol for each of them.
-_FREEZE = """
-WITH f AS (
-  SELECT f.*, (row_number() OVER (ORDER BY f.follower_id) - 1) / %(page)s AS shard,
-         coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = f.tenant_id AND h.holder_id = f.follower_id
-           AND h.symbol = %(symbol)s), 0) AS holding,
-         f.endpoint_disabled_at IS NOT NULL AS disabled,
-         CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
-           WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active') END AS route
-  FROM followers f WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
-), s AS (
-  INSERT INTO snapshot_pages (mo_id, shard, tenant_id, routes, body)
-  SELECT %(mo_id)s, shard, tenant_id,
-         coalesce(array_agg(DISTINCT route) FILTER (
-           WHERE route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled), '{}'),
-         json_agg(json_build_object('follower_id', follower_id, 'mode', mode, 'scale', scale::text,
-           'holding', holding::text, 'max_pos_usd', max_pos_usd::text, 'kill_switch', kill_switch,
-           'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'route', route)
-           ORDER BY follower_id)
-  FROM f GROUP BY tenant_id, shard
-  RETURNING shard, routes, body
-)
-SELECT (SELECT count(*) FROM f) AS followers, count(*) AS shards,
-       coalesce(jsonb_agg(to_jsonb(routes) ORDER BY shard), '[]') AS routes,
-       encode(sha256(convert_to(coalesce(string_agg(body::text, E'\\n' ORDER BY shard), ''), 'UTF8')), 'hex') AS digest
-FROM s
+  %(expires_at)s, %(kind)s, %(only_follower_id)s, %(live)s)
 """
 
 # The vault pays for what it gets, so that its NAV moves with prices only. A reduction at no known price leaves cash
@@ -127,10 +104,22 @@ class AdmissionStore:
             facts = await self._facts(cursor, order)
             worth = self._worth(facts, order.intent, now)
             try:
-                effect = admission.admit(order.intent, self._vault(facts, worth), self._market(facts), now)
+                effect = await self._effect(cursor, order, facts, worth, now)
             except OrderRefused as refusal:
                 return await self._refuse(cursor, order, facts, refusal)
             return await self._accept(cursor, order, facts, worth, effect, now)
+
+    async def _effect(
+        self, cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], worth: Valuation, now: datetime
+    ) -> Effect:
+        """Raises OrderRefused."""
+        vault, market = self._vault(facts, worth), self._market(facts)
+        if order.kind == FLATTEN:
+            return Effect.REDUCE
+        if order.kind == CORRECTION:
+            held = await _held(cursor, order)
+            return admission.admit_correction(order.intent, held, vault, market)
+        return admission.admit(order.intent, vault, market, now)
 
     async def _stored(self, cursor: Cursor, mo_id: str) -> Admission | None:
         await cursor.execute(_STORED, [mo_id])
@@ -205,11 +194,10 @@ class AdmissionStore:
         price = admission.order_price(intent, self._market(facts))
         await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
-        ref = "crypto_ref" if facts["rail"] == "crypto" else "equities_ref"
-        await cursor.execute(_FREEZE, {**keys, "tenant_id": order.tenant_id, "page": self._page_size, "ref": ref})
-        frozen = await cursor.fetchone()
-        assert frozen is not None
-        body = _snapshot(facts, intent, worth, effect, price, frozen["digest"], now)
+        frozen = await freeze(cursor, order, facts, self._page_size)
+        overlays = await bending_overlays(cursor, intent.vault_id)
+        body = snapshot_body(facts, order, worth, effect, price, now)
+        body |= {"followers": frozen["digest"], "overlays": overlays}
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         await cursor.execute(
             "INSERT INTO snapshots (mo_id, tenant_id, taken_at, body, digest) VALUES (%s, %s, %s, %s, %s)",
@@ -219,9 +207,10 @@ class AdmissionStore:
             "UPDATE manager_orders SET followers = %s, shards = %s WHERE mo_id = %s",
             [frozen["followers"], frozen["shards"], order.mo_id],
         )
-        delta = intent.qty * intent.side.sign
-        await cursor.execute(_MOVE_VAULT, {**keys, "tenant_id": order.tenant_id, "delta": delta, "price": price})
-        detail = {"effect": effect, "snapshot": digest, "followers": frozen["followers"]}
+        if order.kind == ORDER:
+            delta = intent.qty * intent.side.sign
+            await cursor.execute(_MOVE_VAULT, {**keys, "tenant_id": order.tenant_id, "delta": delta, "price": price})
+        detail = {"effect": effect, "snapshot": digest, "followers": frozen["followers"], "kind": order.kind}
         await self._emit(cursor, order, [(ManagerState.DISPATCHING, detail)])
         return Admission(
             order.mo_id, accepted=True, state=ManagerState.DISPATCHING, fingerprint=order.fingerprint,
@@ -240,7 +229,8 @@ class AdmissionStore:
                 **asdict(intent), "mo_id": order.mo_id, "tenant_id": order.tenant_id, "venue": facts["venue"],
                 "meta": jsonb(order.meta), "state": state.value, "reason": reason,
                 "effect": effect.value if effect else None, "fingerprint": order.fingerprint,
-                "source": order.source, "actor": order.actor,
+                "source": order.source, "actor": order.actor, "kind": order.kind,
+                "only_follower_id": order.only_follower_id, "live": state is ManagerState.DISPATCHING,
             },
         )  # fmt: skip
 
@@ -259,6 +249,15 @@ class AdmissionStore:
         await cursor.execute(_EVENTS, {"events": jsonb(events), "mo_id": order.mo_id, "actor": order.actor})
 
 
+async def _held(cursor: Cursor, order: MirrorOrderInput) -> Decimal:
+    await cursor.execute(
+        "SELECT qty FROM positions WHERE tenant_id = %s AND holder_id = %s AND symbol = %s",
+        [order.tenant_id, order.only_follower_id, order.intent.symbol],
+    )
+    row = await cursor.fetchone()
+    return Decimal(0) if row is None else Decimal(row["qty"])
+
+
 def _holding(row: dict[str, Any], intent: Intent, now: datetime, max_age: timedelta) -> Holding:
     """A position as read; where its symbol's price is missing or old, the one that the order's author states is taken.
 
@@ -271,16 +270,16 @@ def _holding(row: dict[str, Any], intent: Intent, now: datetime, max_age: timede
     return Holding(row["symbol"], Decimal(row["qty"]), price, asof)
 
 
-def _snapshot(
-    facts: dict[str, Any], intent: Intent, worth: Valuation, effect: Effect, price: Decimal | None,
-    followers_digest: str, now: datetime,
+def snapshot_body(
+    facts: dict[str, Any], order: MirrorOrderInput, worth: Valuation, effect: Effect, price: Decimal | None,
+    now: datetime,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything sizing needs besides the followers, numbers as exact strings; `followers` is their digest.
+    """Everything sizing needs besides followers and overlays, numbers as exact strings.
 
     `nav_asof` is the time of the oldest price in the NAV, `price_asof` that of the order's price.
     """
     numbers = ("position", "qty_step", "fine_step", "min_qty", "min_notional")
-    stated = admission.price_source(intent)
+    stated = admission.price_source(order.intent)
     price_asof = now if stated else facts["asof"]
     return {
         "taken_at": now.isoformat(),
@@ -293,7 +292,9 @@ def _snapshot(
         "nav_usd": None if worth.nav_usd is None else plain(worth.nav_usd),
         "nav_asof": (worth.price_asof or now).isoformat(),
         "personas": facts["personas"],
-        "followers": followers_digest,
+        "kind": order.kind,
+        "personas_version": PERSONAS_VERSION,
+        "hedge": facts["hedge"],
         **{name: None if facts[name] is None else plain(facts[name]) for name in numbers},
     }
 

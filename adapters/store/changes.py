@@ -80,6 +80,13 @@ WITH n AS (
         THEN (h.qty * h.avg_price + excluded.qty * excluded.avg_price) / (h.qty + excluded.qty)
       ELSE h.avg_price END,
     updated_at = now()
+), g AS (
+  -- A hedge is held against the symbol of the order that it goes with.
+  INSERT INTO hedges AS held (tenant_id, follower_id, symbol, hedge_symbol, qty)
+  SELECT n.tenant_id, n.follower_id, m.symbol, n.symbol, sum(CASE n.side WHEN 'buy' THEN n.qty ELSE -n.qty END)
+  FROM n JOIN follower_orders f USING (fo_id) JOIN manager_orders m ON m.mo_id = f.mo_id
+  WHERE f.leg = 1 GROUP BY n.tenant_id, n.follower_id, m.symbol, n.symbol
+  ON CONFLICT (follower_id, symbol, hedge_symbol) DO UPDATE SET qty = held.qty + excluded.qty, updated_at = now()
 ), e AS (
   SELECT n.tenant_id, 'follower_order' AS entity, n.fo_id AS entity_id, 'fill' AS action, %(actor)s AS actor, f.mo_id,
          jsonb_build_object('fill_id', n.fill_id, 'qty', n.qty::text, 'price', n.price::text, 'side', n.side,

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from adapters.store import changes
+from adapters.store import changes, exits
 from adapters.store.database import Cursor, Database, jsonb
 from domain import guards
 from domain.admission import Halt
@@ -44,6 +44,8 @@ LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.stat
 
 _ONE = _PENDING + " WHERE f.fo_id = %(fo_id)s FOR UPDATE OF f"
 
+_HEDGED = "SELECT state, filled_qty FROM follower_orders WHERE mo_id = %s AND follower_id = %s AND leg = 0"
+
 _OPEN_ATTEMPT = "INSERT INTO attempts (fo_id, attempt_no, tenant_id, via) VALUES (%s, %s, %s, 'order')"
 
 # A late answer to an attempt that somebody else has already closed is dropped: the first record stands.
@@ -58,7 +60,7 @@ WHERE a.fo_id = x.fo_id AND a.attempt_no = x.attempt_no AND a.outcome IS NULL
 # An order still in `sent` after its wave has ended is nobody's: its owner waits until the wave's request must have hit
 # its own time-out, so that asking the venue cannot overtake it.
 _REFS = """
-SELECT fo_id, follower_id, side, qty, route, state, dispatch_attempts,
+SELECT fo_id, follower_id, leg, symbol, side, qty, route, state, dispatch_attempts,
   greatest(0, ceil(extract(epoch FROM
     CASE state WHEN 'sent' THEN updated_at + interval '12 seconds' ELSE next_attempt_at END - now()) * 1000))::int
     AS wait_ms
@@ -96,6 +98,8 @@ class DispatchStore:
                 return await self._orphan(cursor, order)
             resend = order.state is FollowerState.UNKNOWN and order.is_webhook
             if order.state in {FollowerState.SIZED, FollowerState.RETRY} or resend:
+                if order.leg and not await self._hedges(cursor, order):
+                    return await self._reread(cursor, order.fo_id)
                 return await self._claim(cursor, order, now)
             return order
 
@@ -125,7 +129,7 @@ class DispatchStore:
             return [
                 OrderRef(
                     r["fo_id"], r["follower_id"], r["side"], r["qty"], r["route"], FollowerState(r["state"]),
-                    r["dispatch_attempts"], r["wait_ms"] or 0,
+                    r["dispatch_attempts"], r["wait_ms"] or 0, r["leg"], r["symbol"],
                 )
                 for r in await cursor.fetchall()
             ]  # fmt: skip
@@ -136,10 +140,27 @@ class DispatchStore:
             await cursor.execute(_DUE_PAGES, [mo_id, list(_NOT_DUE)])
             return [row["shard"] for row in await cursor.fetchall()]
 
+    async def _hedges(self, cursor: Cursor, order: PendingOrder) -> bool:
+        """Whether the order that this one hedges has come to something; if it never will, this one is cancelled."""
+        if order.attempts:
+            return True
+        await cursor.execute(_HEDGED, [order.mo_id, order.follower_id])
+        hedged = await cursor.fetchone()
+        if hedged is None or FollowerState(hedged["state"]) not in FOLLOWER_ENDS:
+            return False
+        if hedged["filled_qty"] > 0:
+            return True
+        await self.change(
+            cursor, Change(order.fo_id, order.state, (FollowerState.CANCELLED,), reason="nothing_to_hedge")
+        )
+        return False
+
     async def _claim(self, cursor: Cursor, order: PendingOrder, now: datetime) -> PendingOrder:
         stop = guards.check(order.guards, now)
         if stop is None:
             attempt = order.attempts + 1
+            if attempt == 1:
+                await exits.release(cursor, order.mo_id, order.shard, [order.qty])
             await self.change(cursor, Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt))
             await cursor.execute(_OPEN_ATTEMPT, [order.fo_id, attempt, order.tenant_id])
             return replace(order, state=FollowerState.SENT, attempts=attempt)
@@ -199,6 +220,8 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         max_pos_usd=row["max_pos_usd"],
         persona=row["persona"],
         meta=row["meta"],
+        leg=row["leg"],
+        shard=row["shard"],
         guards=GuardFacts(
             kill_switch=row["kill_switch"],
             maintenance=row["maintenance"],

@@ -6,6 +6,11 @@ came, a join would read every position of the symbol for each of them.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from adapters.store.database import Cursor, jsonb
+from adapters.store.underway import read_under_way
+from domain.mirroring import MirrorOrderInput
 
 # Statements that use these bind: vault_id, symbol, hedge_symbol (or null), ref (equities_ref or crypto_ref),
 # under_way (JSON: follower → [buying, selling, USD]), only (a follower's id, or null).
@@ -45,8 +50,7 @@ LIVE = Sources(
     hedge_holding=_position("%(hedge_symbol)s"),
     hedge_qty="coalesce((SELECT g.qty FROM hedges g WHERE g.follower_id = f.follower_id AND g.symbol = %(symbol)s "
     "AND g.hedge_symbol = %(hedge_symbol)s), 0)",
-    residue="coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id "
-    "AND z.symbol = %(symbol)s), 0)",
+    residue="coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id AND z.symbol = %(symbol)s), 0)",
     funds=f"CASE WHEN f.funds_usd IS NOT NULL THEN f.funds_usd - {_SPENT_SINCE} END",
 )
 
@@ -82,7 +86,7 @@ FROM (
 
 # Followers are paged by id, so that a page is a key and never a list. Texts and not jsonb: a page is written once and
 # read whole, and the digest is of what was written.
-FREEZE = f"""
+_FREEZE = f"""
 WITH f AS (
   SELECT *, (row_number() OVER (ORDER BY follower_id) - 1) / %(page)s AS shard FROM ({frozen(LIVE)}) x
 ), s AS (
@@ -97,3 +101,40 @@ SELECT (SELECT count(*) FROM f) AS followers, count(*) AS shards,
        encode(sha256(convert_to(coalesce(string_agg(body::text, E'\\n' ORDER BY shard), ''), 'UTF8')), 'hex') AS digest
 FROM s
 """
+
+_BENDING = """
+SELECT overlay_id, kind, vault_id, follower_id, params, starts_at, expires_at FROM overlays
+WHERE vault_id = %s AND kind IN ('flip', 'boost') AND ended_at IS NULL AND expires_at > now()
+ORDER BY starts_at, overlay_id
+"""
+
+
+async def freeze(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], page_size: int) -> dict[str, Any]:
+    """Write the order's pages: how many followers and shards, each page's routes, and the digest of all of them."""
+    await cursor.execute(_FREEZE, {**await bindings(cursor, order, facts), "mo_id": order.mo_id, "page": page_size})
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def bindings(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any]) -> dict[str, Any]:
+    """What `frozen(LIVE)` binds for a manager order. `facts`: rail and hedge."""
+    intent = order.intent
+    return {
+        "tenant_id": order.tenant_id,
+        "vault_id": intent.vault_id,
+        "symbol": intent.symbol,
+        "hedge_symbol": None if facts["hedge"] is None else facts["hedge"]["symbol"],
+        "ref": "crypto_ref" if facts["rail"] == "crypto" else "equities_ref",
+        "only": order.only_follower_id,
+        "under_way": jsonb(await read_under_way(cursor, intent.vault_id, order.mo_id, intent.symbol)),
+    }
+
+
+async def bending_overlays(cursor: Cursor, vault_id: str) -> list[dict[str, Any]]:
+    """The flips and boosts that are active now, as the snapshot keeps them."""
+    await cursor.execute(_BENDING, [vault_id])
+    return [
+        {**row, "starts_at": row["starts_at"].isoformat(), "expires_at": row["expires_at"].isoformat()}
+        for row in await cursor.fetchall()
+    ]

@@ -1,4 +1,4 @@
-"""From what a snapshot has frozen to sizes: the terms that sizing takes, and a sizer for a manager order's followers."""
+"""From what a snapshot has frozen to sizes: the terms that sizing takes, and a sizer for an order's followers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

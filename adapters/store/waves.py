@@ -11,14 +11,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from adapters.store import exits
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
-from adapters.store.expansion import SizedOrder, Sizer, read_page
+from adapters.store.expansion import CARRY, read_page
+from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
 from domain.admission import Halt
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
-from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
+from domain.orders import FollowerState, ManagerState, OrderType, TimeInForce
 from domain.sizing import Effect
 
 ACTOR = "system:dispatch"
@@ -52,19 +54,20 @@ WHERE cred_ref = ANY(%s) AND venue = %s AND status = 'active'
 _OPEN = f"""
 WITH i AS (
   INSERT INTO follower_orders (fo_id, tenant_id, mo_id, follower_id, vault_id, shard, symbol, side, qty, cap_applied,
-    state, route, trace, audit, dispatch_attempts)
-  SELECT x.fo_id, %(tenant_id)s, %(mo_id)s::text, x.follower_id, %(vault_id)s, %(shard)s, %(symbol)s, %(side)s, x.qty,
-    x.cap_applied, 'sent', x.route, x.trace, jsonb_build_object('dag_id', %(mo_id)s::text), 1
-  FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, follower_id text, qty numeric, cap_applied bool, route text,
-    trace jsonb)
+    carry, state, route, trace, audit, dispatch_attempts)
+  SELECT x.fo_id, %(tenant_id)s, %(mo_id)s::text, x.follower_id, %(vault_id)s, %(shard)s, x.symbol, x.side, x.qty,
+    x.cap_applied, x.carry, 'sent', x.route, x.trace, jsonb_build_object('dag_id', %(mo_id)s::text), 1
+  FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, follower_id text, symbol text, side text, qty numeric,
+    cap_applied bool, carry numeric, route text, trace jsonb)
   ON CONFLICT (fo_id) DO NOTHING
   RETURNING *
 ), t AS (
   INSERT INTO attempts (fo_id, attempt_no, tenant_id, via) SELECT fo_id, dispatch_attempts, tenant_id, 'wave' FROM i
-), e AS (
+), {CARRY}, e AS (
   SELECT tenant_id, 'follower_order' AS entity, fo_id AS entity_id, 'sized' AS action, %(actor)s AS actor, mo_id,
     jsonb_build_object('to', 'sized', 'follower_id', follower_id, 'vault_id', vault_id, 'symbol', symbol, 'side', side,
-      'qty', qty::text, 'cap_applied', cap_applied, 'reason', reason, 'route', route, 'trace', trace) AS payload, 1 AS n
+      'qty', qty::text, 'cap_applied', cap_applied, 'carry', carry::text, 'leg', leg, 'reason', reason, 'route', route,
+      'trace', trace) AS payload, 1 AS n
   FROM i
   UNION ALL
   SELECT tenant_id, 'follower_order', fo_id, state, %(actor)s, mo_id,
@@ -79,7 +82,11 @@ SELECT fo_id FROM i
 
 @dataclass(frozen=True, slots=True)
 class WavePage:
-    """A page of one route as the snapshot has it. `orders` are to be sent; `urls`: where webhooks go, by follower."""
+    """A page of one route as the snapshot has it. `orders` are to be sent; `urls`: where webhooks go, by follower.
+
+    `everything` is the page with all its routes and legs: what it is allotted. Hedges are not of the wave: each waits
+    for the order that it hedges.
+    """
 
     tenant_id: str
     mo_id: str
@@ -88,6 +95,7 @@ class WavePage:
     order: dict[str, Any]
     orders: tuple[SizedOrder, ...]
     urls: Mapping[str, str | None]
+    everything: Sequence[SizedOrder] = ()
 
     def by_host(self) -> dict[str, deque[SizedOrder]]:
         """The orders by the destination whose capacity they take: a webhook's host and port, or the venue."""
@@ -119,10 +127,9 @@ class WaveStore:
             if route == WEBHOOK:
                 await cursor.execute(_HOSTS, [[terms["follower_id"] for terms in mine]])
                 urls = {row["follower_id"]: row["url"] for row in await cursor.fetchall()}
-        sizer = Sizer(mo_id, order)
-        orders = (sizer.size(terms) for terms in mine)
-        due = tuple(o for o in orders if o.state is FollowerState.SIZED)
-        return WavePage(tenant_id, mo_id, shard, route, order, due, urls)
+        everything = sized(Sizer(mo_id, order), page)
+        due = tuple(o for o in everything if o.allotted and o.leg == 0 and o.terms["route"] == route)
+        return WavePage(tenant_id, mo_id, shard, route, order, due, urls, everything)
 
     async def open(self, page: WavePage, orders: Sequence[SizedOrder], now: datetime) -> list[PendingOrder]:
         """Store the orders as claimed by this attempt, and return those that may be sent now.
@@ -143,6 +150,8 @@ class WaveStore:
             claimed = {order.fo_id for order in ready}
             await cursor.execute(_OPEN, _insertion(page, [o for o in orders if o.fo_id in claimed]))
             stored = {row["fo_id"] for row in await cursor.fetchall()}
+            await exits.allot(cursor, page.tenant_id, page.mo_id, page.shard, page.everything)
+            await exits.release(cursor, page.mo_id, page.shard, [o.qty for o in orders if o.fo_id in stored])
         return [order for order in ready if order.fo_id in stored]
 
 
@@ -153,8 +162,6 @@ def _insertion(page: WavePage, orders: Iterable[SizedOrder]) -> dict[str, Any]:
         "mo_id": page.mo_id,
         "shard": page.shard,
         "vault_id": order["vault_id"],
-        "symbol": order["symbol"],
-        "side": order["side"],
         "actor": ACTOR,
         "rows": jsonb([o.row() for o in orders]),
     }
@@ -184,20 +191,20 @@ async def _secrets(cursor: Cursor, page: WavePage, live: Iterable[dict[str, Any]
 
 
 def _pending(
-    page: WavePage, vault: dict[str, Any], live: dict[str, Any], sized: SizedOrder, secrets: _Sealed
+    page: WavePage, vault: dict[str, Any], live: dict[str, Any], own: SizedOrder, secrets: _Sealed
 ) -> PendingOrder:
-    order, terms = page.order, sized.terms
+    order, terms = page.order, own.terms
     account = page.account(live)
     price = order["body"]["price"]
     return PendingOrder(
         tenant_id=page.tenant_id,
-        fo_id=sized.fo_id,
+        fo_id=own.fo_id,
         mo_id=page.mo_id,
-        follower_id=sized.follower_id,
+        follower_id=own.follower_id,
         vault_id=order["vault_id"],
         symbol=order["symbol"],
-        side=Side(order["side"]),
-        qty=sized.qty,
+        side=own.side,
+        qty=own.qty,
         order_type=OrderType(order["order_type"]),
         limit_price=order["limit_price"],
         tif=TimeInForce(order["tif"]),

@@ -15,10 +15,10 @@ from activities.gate import Gate
 from activities.lanes import Lanes
 from activities.mirroring import ShardKey
 from activities.wave import WaveActivities, WaveInput, WaveResult
-from adapters.store.expansion import SizedOrder
+from adapters.store.frozen import SizedOrder
 from adapters.store.waves import WavePage
 from domain.dispatch import PendingOrder
-from domain.orders import FollowerState
+from domain.orders import FollowerState, Side
 from domain.ports import OutcomeKind, SendOutcome
 from tests.domain.pending import outcome, pending
 
@@ -28,8 +28,8 @@ TOTAL = 8
 
 def sized(fo_id: str) -> SizedOrder:
     terms = {"route": "webhook"}
-    return SizedOrder(fo_id, f"F_{fo_id}", terms, Decimal(1), cap_applied=False, state=FollowerState.SIZED,
-                      reason=None, trace=[])  # fmt: skip
+    return SizedOrder(fo_id, f"F_{fo_id}", 0, "AAPL", Side.BUY, terms, Decimal(1), cap_applied=False, carry=Decimal(0),
+                      state=FollowerState.SIZED, reason=None, trace=[])  # fmt: skip
 
 
 @dataclass
