@@ -72,7 +72,7 @@ class Sizer:
 
     def size(self, terms: dict[str, Any]) -> tuple[SizedOrder, ...]:
         """The follower's legs, the order itself first."""
-        follower = follower_terms(terms, self._character(terms))
+        follower = follower_terms(terms, character(terms, self._overlays, self._taken_at))
         legs = self._known.get(follower)
         if legs is None:
             legs = self._known[follower] = self._legs(follower)
@@ -92,19 +92,6 @@ class Sizer:
             ids.follower_order_id(self._mo_id, follower_id, leg), follower_id, leg, symbol, sizing.side, terms,
             sizing.qty, sizing.cap_applied, sizing.carry, state, reason, trace,
         )  # fmt: skip
-
-    def _character(self, terms: dict[str, Any]) -> Character:
-        """A snapshot from before personas counted names no overlays at all, and sizes as it did then."""
-        if self._overlays is None:
-            return Character()
-        follower_id, persona = terms["follower_id"], terms["persona"]
-        flip = effective_flip(self._overlays, self._taken_at, follower_id)
-        mine = persona if flip is None or flip.params.persona is None else flip.params.persona
-        return Character(
-            persona,
-            total_delta(boosts_for(self._overlays, self._taken_at, follower_id, mine)),
-            None if flip is None else Flip(flip.overlay_id, flip.params.persona, flip.params.amplify or Decimal(0)),
-        )
 
 
 def sized(sizer: Sizer, page: Sequence[dict[str, Any]]) -> list[SizedOrder]:
@@ -152,8 +139,22 @@ def overlays_of(body: dict[str, Any]) -> list[Overlay] | None:
     ]  # fmt: skip
 
 
+def character(terms: dict[str, Any], overlays: Sequence[Overlay] | None, at: datetime) -> Character:
+    """What bends the follower's sizes at that time. `overlays`: None for a snapshot from before personas counted."""
+    if overlays is None:
+        return Character()
+    follower_id, persona = terms["follower_id"], terms["persona"]
+    flip = effective_flip(overlays, at, follower_id)
+    mine = persona if flip is None or flip.params.persona is None else flip.params.persona
+    return Character(
+        persona,
+        total_delta(boosts_for(overlays, at, follower_id, mine)),
+        None if flip is None else Flip(flip.overlay_id, flip.params.persona, flip.params.amplify or Decimal(0)),
+    )
+
+
 def follower_terms(terms: dict[str, Any], character: Character) -> FollowerTerms:
-    """The keys that version 1 of the snapshot did not have stand at what counted then."""
+    """A follower as frozen. The keys that version 1 of the snapshot did not have stand at what counted then."""
     zero = Decimal(0)
     return FollowerTerms(
         mode=Mode(terms["mode"]),

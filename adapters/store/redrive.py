@@ -11,7 +11,7 @@ from typing import Any
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
-from adapters.store.expansion import follower_terms, instrument_of, order_terms
+from adapters.store.frozen import character, follower_terms, instrument_of, order_terms, overlays_of
 from domain import redrive
 from domain.dispatch import Change, PendingOrder
 from domain.mirroring import RedriveRequest, RedriveVerdict
@@ -26,7 +26,7 @@ FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s FOR UPDATE
 
 # The order's snapshot beside what its follower, vault and instrument are now.
 _FACTS = """
-SELECT m.symbol, m.side, m.qty, f.leg, s.body, p.price AS price_now, v.risk_profile,
+SELECT m.symbol, m.side, m.qty, m.meta, f.leg, s.body, p.price AS price_now, v.risk_profile,
   tenant_status(w.subscriber_tenant_id) AS subscriber,
   u.buying, u.selling, (SELECT t.value FROM snapshot_pages g, json_array_elements(g.body) t
    WHERE g.mo_id = f.mo_id AND g.shard = f.shard AND t.value ->> 'follower_id' = f.follower_id) AS frozen,
@@ -123,7 +123,9 @@ class RedriveStore:
         row = await cursor.fetchone()
         assert row is not None
         terms = order_terms(row)
-        follower = follower_terms({**(row["frozen"] or {}), **row["present"]})
+        frozen, taken_at = row["frozen"], datetime.fromisoformat(row["body"]["taken_at"])
+        bent = character(frozen, overlays_of(row["body"]), taken_at)
+        follower = follower_terms({**frozen, **row["present"]}, bent)
         return RedriveFacts(
             state=order.state,
             webhook=order.is_webhook,
@@ -139,7 +141,7 @@ class RedriveStore:
             collar_bps=Decimal(str(row["risk_profile"].get("price_collar_bps", 500))),
             terms=replace(terms, price=row["price_now"]),
             follower=replace(follower, buying=row["buying"], selling=row["selling"]),
-            instrument=instrument_of(row),
+            instrument=instrument_of(row["symbol"], row["body"]),
         )
 
 
