@@ -15,7 +15,7 @@ from adapters.store.registry import Registry
 from adapters.store.waves import WavePage, WaveStore
 from domain import ids, intents
 from domain.enrolment import NewFollower, NewVault
-from domain.mirroring import Admission, MirrorOrderInput
+from domain.mirroring import ORDER, Admission, MirrorOrderInput
 from domain.requests import Once
 from models import Instrument, Price
 from tests.adapters.store.conftest import ACTOR
@@ -30,10 +30,11 @@ def admission_store(database: Database, page_size: int = 500) -> AdmissionStore:
 
 
 def manager_order(tenant_id: str, vault_id: str, symbol: str = EQUITY, **more: Any) -> MirrorOrderInput:
+    kind, only = more.pop("kind", ORDER), more.pop("only_follower_id", None)
     raw = {"vault_id": vault_id, "symbol": symbol, "side": "buy", "qty": "10", **more}
     intent, meta = intents.parse_intent(raw)
     mo_id = ids.manager_order_id(tenant_id, str(uuid.uuid4()))
-    return MirrorOrderInput(tenant_id, mo_id, intent, meta, intents.fingerprint(raw), "api", ACTOR)
+    return MirrorOrderInput(tenant_id, mo_id, intent, meta, intents.fingerprint(raw), "api", ACTOR, kind, only)
 
 
 @dataclass
