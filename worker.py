@@ -21,11 +21,13 @@ from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
 from activities.mirroring import MirrorActivities
+from activities.prices import PriceActivities
 from activities.redrive import RedriveActivities
 from activities.sending import Sending
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.objects import ObjectStore
+from adapters.prices.registry import open_source
 from adapters.queue import QueueFile
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
@@ -34,6 +36,7 @@ from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.expansion import ExpansionStore
 from adapters.store.ingestion import IngestionStore
+from adapters.store.marks import MarkStore
 from adapters.store.redrive import RedriveStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
@@ -93,7 +96,9 @@ async def orchestration(clients: Clients) -> list[Any]:
         starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
         queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
         steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
+    steps += await _prices(clients)
     await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
+    await schedules.ensure_marks(clients.temporal, every_s=settings.prices.every_s)
     return [_worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)]
 
 
@@ -115,6 +120,7 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
             page_size=settings.dispatch.page_size,
             max_notional_usd=settings.guards.max_notional_usd,
             max_qty=settings.guards.max_qty,
+            max_price_age=timedelta(seconds=settings.prices.max_age_s),
         ),
         ExpansionStore(database),
         DispatchStore(database),
@@ -129,6 +135,14 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
         mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_due_pages, mirroring.list_orders,
         mirroring.settle, mirroring.cancel, mirroring.archive, redriving.redrive, redriving.close_redrive,
     ]  # fmt: skip
+
+
+async def _prices(clients: Clients) -> list[Callable[..., Any]]:
+    prices = clients.settings.prices
+    store = MarkStore(clients.database, max_age=timedelta(seconds=prices.max_age_s), event_bps=prices.event_bps)
+    source = await clients.stack.enter_async_context(open_source(prices))
+    marking = PriceActivities(source, store, all_every=timedelta(seconds=prices.all_every_s))
+    return [marking.refresh_prices, marking.mark_vaults]
 
 
 async def dispatch(clients: Clients) -> list[Any]:

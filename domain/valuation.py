@@ -51,3 +51,11 @@ def value(cash: Decimal | None, holdings: Iterable[Holding], now: datetime, max_
         with localcontext(_CONTEXT):
             nav = sum((h.qty * h.price for h in held if h.price is not None), cash)
     return Valuation(nav, min(times, default=None), missing, stale)
+
+
+def moved_bps(before: Decimal, after: Decimal) -> Decimal | None:
+    """By how much a NAV has moved, in basis points of what it was; None from a NAV that was not above zero."""
+    if before <= 0:
+        return None
+    with localcontext(_CONTEXT):
+        return abs(after - before) / before * 10_000

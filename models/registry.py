@@ -12,6 +12,8 @@ from models.columns import json, numeric, text_list, timestamp
 
 
 class Vault(SQLModel, table=True):
+    """`nav_told_usd` is the NAV of its last audit event; `nav_fault` says why no NAV can be told at present."""
+
     __tablename__ = "vaults"
 
     vault_id: str = Field(primary_key=True)
@@ -27,6 +29,8 @@ class Vault(SQLModel, table=True):
     nav_usd: Decimal | None = numeric(nullable=True)
     nav_asof: datetime | None = timestamp(nullable=True)
     cash_usd: Decimal | None = numeric(nullable=True)
+    nav_told_usd: Decimal | None = numeric(nullable=True)
+    nav_fault: str | None = None
     created_at: datetime = timestamp(now=True)
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 INGEST = "ingest/os"
+MARKS = "marks/prices"
 
 
 def mirror(mo_id: str) -> str:

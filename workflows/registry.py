@@ -2,7 +2,8 @@
 
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
+from workflows.mark_prices import MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow
 from workflows.mirror_shard import MirrorShardWorkflow
 
-ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow]
+ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow]

@@ -27,6 +27,7 @@ def vault_row(tenant_id: str, new: NewVault, key: str) -> Vault:
         public=new.public,
         nav_usd=new.nav_usd,
         cash_usd=new.nav_usd,
+        nav_told_usd=new.nav_usd,
         nav_asof=None if new.nav_usd is None else datetime.now(UTC),
     )
 

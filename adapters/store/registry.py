@@ -93,6 +93,7 @@ class Registry:
             if vault is None:
                 raise NotFound("vault", vault_id)
             vault.nav_usd, vault.nav_asof = nav_usd, asof
+            vault.nav_told_usd, vault.nav_fault = nav_usd, None
             vault.cash_usd = nav_usd - await _in_positions(session, vault_id)
             session.add(vault)
             payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}

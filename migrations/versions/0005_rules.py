@@ -68,7 +68,9 @@ def _number(name: str) -> sa.Column[object]:
 def _columns() -> None:
     false = sa.text("false")
     op.add_column("tenants", _text("halt", nullable=True))
-    op.add_column("vaults", _numeric("cash_usd", nullable=True))
+    for name in ("cash_usd", "nav_told_usd"):
+        op.add_column("vaults", _numeric(name, nullable=True))
+    op.add_column("vaults", _text("nav_fault", nullable=True))
     for column in (
         sa.Column("allow_short", sa.Boolean(), server_default=false, nullable=False),
         _text("halt", nullable=True),
@@ -239,10 +241,31 @@ def _secure() -> None:
     )
     op.execute("REVOKE ALL ON FUNCTION all_vaults() FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION all_vaults() TO vanta_app")
+    # What last prices are needed of, whoever holds or orders it; a week covers what was sold and may be bought back.
+    op.execute(
+        """
+        CREATE FUNCTION priced_symbols() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER
+        SET search_path = pg_catalog, public AS $$
+          SELECT h.symbol FROM public.vaults v
+            JOIN public.positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id
+            WHERE v.status = 'open' AND h.qty <> 0
+          UNION SELECT m.symbol FROM public.vaults v JOIN public.manager_orders m ON m.vault_id = v.vault_id
+            WHERE v.status = 'open' AND m.created_at > now() - interval '7 days'
+          UNION SELECT i.symbol FROM public.vaults v
+            JOIN public.instruments i ON i.symbol = v.risk_profile #>> '{hedge,symbol}'
+            WHERE v.status = 'open'
+        $$
+        """
+    )
+    op.execute("REVOKE ALL ON FUNCTION priced_symbols() FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION priced_symbols() TO vanta_app")
 
 
-# How an endpoint does at the moment has no part in any size.
-_PASSING = {"vaults": "", "followers": "consecutive_failures,endpoint_test_until"}
+# What has no part in any size: how an endpoint does at the moment, and NAVs, which have marks of their own.
+_PASSING = {
+    "vaults": "nav_usd,nav_asof,nav_told_usd,nav_fault",
+    "followers": "consecutive_failures,endpoint_test_until",
+}
 _REMEMBER = """
 CREATE FUNCTION remember_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

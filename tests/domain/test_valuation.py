@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.valuation import Holding, value
+from domain.valuation import Holding, moved_bps, value
 
 D = Decimal
 NOW = datetime(2026, 1, 30, 15, tzinfo=UTC)
@@ -51,3 +51,10 @@ def test_no_digit_is_lost(cash: Decimal, qty: Decimal, price: Decimal):
     nav = value(cash, [Holding("A", qty, price, NOW)], NOW, AGE).nav_usd
     assert nav is not None
     assert Fraction(nav) == Fraction(cash) + Fraction(qty) * Fraction(price)
+
+
+def test_a_move_is_in_basis_points_of_what_was():
+    assert moved_bps(D(1000), D(1001)) == 10
+    assert moved_bps(D(1000), D(999)) == 10
+    assert moved_bps(D(0), D(1)) is None
+    assert moved_bps(D(-5), D(1)) is None

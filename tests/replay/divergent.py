@@ -4,6 +4,7 @@ from temporalio import workflow
 
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
+from workflows.mark_prices import Marked, MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
 from workflows.mirror_shard import MirrorShardWorkflow
 
@@ -62,4 +63,12 @@ class ReadingTwice(IngestQueueWorkflow):
         return await super().run()
 
 
-ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice]
+@workflow.defn(name="MarkPricesWorkflow")
+class MarkingTwice(MarkPricesWorkflow):
+    @workflow.run
+    async def run(self) -> Marked:
+        await super().run()
+        return await super().run()
+
+
+ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice]

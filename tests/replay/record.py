@@ -158,11 +158,23 @@ async def ingested(world: World) -> Found:
             await asyncio.sleep(0.5)
 
 
+async def marked(world: World) -> Found:
+    """Prices and NAVs, as the Schedule starts them; here at once."""
+    await world.vault()
+    await world.temporal.get_schedule_handle(ids.MARKS).trigger()
+    async with asyncio.timeout(60):
+        while True:
+            async for run in world.temporal.list_workflows("WorkflowType = 'MarkPricesWorkflow'"):
+                if run.status is WorkflowExecutionStatus.COMPLETED:
+                    return {"mark_prices": run.id}
+            await asyncio.sleep(0.5)
+
+
 SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused,
+        waves_cancelled_before_the_page, waves_refused, marked,
     )
 }  # fmt: skip
 
