@@ -18,14 +18,16 @@ from adapters import health, tokens
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
 from adapters.store.registry import Registry
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import follower_orders, manager_orders, vaults
+from api.routes import dead_letters, follower_orders, manager_orders, vaults
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
+from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import FollowerChangesBody, NewFollowerBody
 from api.schemas.orders import NewManagerOrderBody
 from api.schemas.vaults import NewVaultBody
@@ -33,6 +35,7 @@ from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
 from temporal.orders import MirrorOrders
+from temporal.redrives import Redrives
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
 _DESCRIPTION = """
@@ -44,7 +47,7 @@ This contract as JSON: `/openapi.json`.
 """
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
-    NewVaultBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
+    NewVaultBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument, PurgeBody, RedriveBody,
 )  # fmt: skip
 
 
@@ -58,7 +61,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
             reads=Reads(database),
+            letters=DeadLetterStore(database),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
+            redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
@@ -97,7 +102,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         redirect_slashes=False,
     )
     errors.install(app)
-    for routes in (vaults, manager_orders, follower_orders, health_routes):
+    for routes in (vaults, manager_orders, follower_orders, dead_letters, health_routes):
         app.include_router(routes.router)
     if settings.api.cors_origins:
         app.add_middleware(

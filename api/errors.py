@@ -99,7 +99,13 @@ def from_domain(error: errors.VantaError) -> Problem:
     return Problem(status, error.code, str(error))
 
 
-_ID_FIELDS = {"vault": "vault_id", "follower": "follower_id", "manager_order": "mo_id", "follower_order": "fo_id"}
+_ID_FIELDS = {
+    "vault": "vault_id",
+    "follower": "follower_id",
+    "manager_order": "mo_id",
+    "follower_order": "fo_id",
+    "dead_letter": "dead_letter_id",
+}
 
 
 def unauthenticated(detail: str, *, error: str | None = "invalid_token") -> Problem:

@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
-from domain.mirroring import Admission, Cancellation, MirrorOrderInput
+from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
+from domain.redrive import Redrivable
 
 if TYPE_CHECKING:
+    from adapters.store.letters import DeadLetterStore
     from adapters.store.reads import Reads
     from adapters.store.registry import Registry
     from adapters.tokens import Claims
+
+
+class Redriver(Protocol):
+    """What `temporal.redrives.Redrives` offers."""
+
+    async def ready(self) -> None: ...
+
+    async def redrive(self, letter: Redrivable, *, actor: str) -> RedriveVerdict: ...
 
 
 class OrderEngine(Protocol):
@@ -28,7 +38,9 @@ class Services:
 
     registry: "Registry"
     reads: "Reads"
+    letters: "DeadLetterStore"
     engine: OrderEngine
+    redrives: Redriver
     readiness: Readiness
     verify: "Callable[[str], Claims]"
     max_body_bytes: int

@@ -52,6 +52,14 @@ class FollowerState(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class LetterState(StrEnum):
+    """Of a dead letter: `redriven` and `purged` ones are over, whatever becomes of the order."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    PURGED = "purged"
+
+
 _M = ManagerState
 MANAGER_TRANSITIONS: dict[ManagerState, frozenset[ManagerState]] = {
     _M.RECEIVED: frozenset({_M.REJECTED, _M.DISPATCHING, _M.CANCELLED, _M.EXPIRED}),

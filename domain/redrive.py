@@ -11,7 +11,8 @@ from decimal import Decimal
 
 from domain import guards
 from domain.guards import GuardFacts
-from domain.orders import FollowerState, Side
+from domain.mirroring import OrderRef
+from domain.orders import FollowerState, LetterState, Side
 from domain.sizing import Effect, FollowerTerms, Instrument, OrderTerms, plain, size
 from domain.terms import ZERO
 
@@ -27,6 +28,32 @@ class Letter:
     redriven_by: str | None = None
     purged_at: datetime | None = None
     newest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which letters; None asks for nothing."""
+
+    vault_id: str | None = None
+    follower_id: str | None = None
+    mo_id: str | None = None
+    reason: str | None = None
+    state: LetterState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redrivable:
+    """A dead letter with what its order's next owner is started with."""
+
+    dead_letter_id: int
+    tenant_id: str
+    fo_id: str
+    mo_id: str
+    follower_id: str
+    vault_id: str
+    symbol: str
+    order: OrderRef
+    tif: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class MirrorOrders:
 
         None: the order's workflow has ended long ago; the database has the answer. Raises EngineUnavailable.
         """
-        await self._knock()
+        await knock(self._client)
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             MIRROR_WORKFLOW,
             order,
@@ -87,7 +87,7 @@ class MirrorOrders:
 
         Raises EngineUnavailable, and WorkflowUpdateFailedError where the order cannot be cancelled any more.
         """
-        await self._knock()
+        await knock(self._client)
         handle = self._client.get_workflow_handle(ids.mirror(mo_id))
         try:
             described = await handle.describe(rpc_timeout=self._timeout)
@@ -102,15 +102,16 @@ class MirrorOrders:
             raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
         return answer
 
-    async def _knock(self) -> None:
-        """Raises EngineUnavailable at once when nobody is there; the SDK would first retry for many seconds.
 
-        Only then is it certain that nothing was taken: a call that breaks off later may have arrived.
-        """
-        try:
-            await self._client.service_client.check_health(timeout=_KNOCK)
-        except (RPCError, RuntimeError) as error:  # RuntimeError: a lazy client's first connection failed
-            raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
+async def knock(client: Client) -> None:
+    """Raises EngineUnavailable at once when nobody is there; the SDK would first retry for many seconds.
+
+    Only then is it certain that nothing was taken: a call that breaks off later may have arrived.
+    """
+    try:
+        await client.service_client.check_health(timeout=_KNOCK)
+    except (RPCError, RuntimeError) as error:  # RuntimeError: a lazy client's first connection failed
+        raise EngineUnavailable("the workflow engine does not answer", taken=False) from error
 
 
 def _summary(order: MirrorOrderInput) -> str:

@@ -15,7 +15,7 @@ from adapters.store.database import Database
 from adapters.store.entities import require
 from domain.errors import InvalidInput
 from domain.requests import Slice
-from models import Attempt, AuditEvent, DeadLetter, Fill, FollowerOrder, Instrument, ManagerOrder, Vault
+from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, Vault
 
 _T = TypeVar("_T", bound=SQLModel)
 
@@ -85,12 +85,6 @@ class Reads:
     async def dag(self, tenant_id: str, mo_id: str) -> bytes:
         """UTF-8 JSON of the order's whole tree. Raises NotFound."""
         return await read_dag(self._database, tenant_id, mo_id)
-
-    async def dead_letters(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[DeadLetter]:
-        wanted = _filtered(select(DeadLetter), DeadLetter, tenant_id, filters)
-        return await self._all(
-            tenant_id, _newest_by_number(wanted, part, col(DeadLetter.created_at), col(DeadLetter.dead_letter_id))
-        )
 
     async def audit_events(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[AuditEvent]:
         wanted = _filtered(select(AuditEvent), AuditEvent, tenant_id, filters)

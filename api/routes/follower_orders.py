@@ -1,4 +1,4 @@
-"""Follower orders, dead letters and audit events, as read by managers, operators and auditors."""
+"""Follower orders and audit events, as read by managers, operators and auditors."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.deps import Auditor, FollowerOrderId, OrderReader, ServicesDep
 from api.paging import Page, SinceQuery, Text, page
-from api.schemas.audit import AuditEvent, DeadLetter
+from api.schemas.audit import AuditEvent
 from api.schemas.common import problems
 from api.schemas.orders import Attempt, Fill, FollowerOrder, FollowerOrderDetail
 from domain.orders import FollowerState
@@ -20,11 +20,6 @@ class FollowerOrderQuery(SinceQuery):
     mo_id: Text | None = None
     vault_id: Text | None = None
     state: FollowerState | None = Field(default=None)
-
-
-class DeadLetterQuery(SinceQuery):
-    follower_id: Text | None = None
-    mo_id: Text | None = None
 
 
 class AuditQuery(SinceQuery):
@@ -62,22 +57,6 @@ async def get_follower_order(caller: OrderReader, services: ServicesDep, fo_id: 
     shown.attempts = [Attempt.model_validate(row) for row in found.attempts]
     shown.fills = [Fill.model_validate(row) for row in found.fills]
     return shown
-
-
-@router.get("/dead-letters", operation_id="list_dead_letters", tags=["dead letters"], responses=problems())
-async def list_dead_letters(
-    caller: OrderReader, services: ServicesDep, query: Annotated[DeadLetterQuery, Query()]
-) -> Page[DeadLetter]:
-    """Orders that were given up, newest first, each with its whole context."""
-    rows = await services.reads.dead_letters(
-        caller.tenant_id, query.part(numbered=True), follower_id=query.follower_id, mo_id=query.mo_id
-    )
-    return page(
-        rows,
-        query.limit,
-        DeadLetter.model_validate,
-        lambda row: (row.created_at.isoformat(), str(row.dead_letter_id)),
-    )
 
 
 @router.get("/audit-events", operation_id="list_audit_events", tags=["audit"], responses=problems())

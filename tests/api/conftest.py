@@ -16,16 +16,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
 from adapters.store.registry import Registry
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
-from domain.mirroring import Admission, Cancellation, MirrorOrderInput
-from domain.orders import ManagerState
+from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
+from domain.orders import FollowerState, ManagerState
+from domain.redrive import Redrivable
 from models import Instrument
 from settings import Settings
 from stack.dev_token import dev_token
+from temporal.orders import EngineUnavailable
 
 SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
 COUNTED = (
@@ -58,6 +61,28 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         return None if self.ended else Cancellation(mo_id, cancelled=3, in_flight=1)
+
+
+@dataclass
+class FakeRedriver:
+    """Redrives what it is not told to refuse, and remembers what it was asked."""
+
+    asked: list[tuple[int, str]] = field(default_factory=list)
+    refusals: dict[int, tuple[str, str]] = field(default_factory=dict)
+    away: EngineUnavailable | None = None
+    silent: set[int] = field(default_factory=set)
+
+    async def ready(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+    async def redrive(self, letter: Redrivable, *, actor: str) -> RedriveVerdict:
+        self.asked.append((letter.dead_letter_id, actor))
+        if letter.dead_letter_id in self.silent:
+            raise EngineUnavailable("nobody has decided yet", taken=True)
+        code, reason = self.refusals.get(letter.dead_letter_id, (None, None))
+        state = FollowerState.RETRY if code is None else FollowerState.DEAD_LETTER
+        return RedriveVerdict(letter.dead_letter_id, letter.fo_id, code is None, state, 5, code, reason)
 
 
 @dataclass
@@ -143,21 +168,29 @@ def engine() -> FakeEngine:
     return FakeEngine()
 
 
+@pytest.fixture(scope="session")
+def redriver() -> FakeRedriver:
+    return FakeRedriver()
+
+
 @pytest.fixture(autouse=True)
-def _fresh_engine(engine: FakeEngine) -> None:
+def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver) -> None:
     vars(engine).update(vars(FakeEngine()))
+    vars(redriver).update(vars(FakeRedriver()))
 
 
 @pytest.fixture(scope="session")
 async def client(
-    settings: Settings, database: Database, registry: Registry, engine: FakeEngine
+    settings: Settings, database: Database, registry: Registry, engine: FakeEngine, redriver: FakeRedriver
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             registry=registry,
             reads=Reads(database),
+            letters=DeadLetterStore(database),
             engine=engine,
+            redrives=redriver,
             readiness=Readiness({}, frozenset()),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,

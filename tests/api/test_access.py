@@ -27,6 +27,9 @@ OPERATIONS = {
     "list_follower_orders": "orders:read",
     "get_follower_order": "orders:read",
     "list_dead_letters": "orders:read",
+    "get_dead_letter": "orders:read",
+    "redrive_dead_letters": "orders:write",
+    "purge_dead_letters": "orders:write",
     "list_audit_events": "audit:read",
 }
 PATHS = [
@@ -43,6 +46,9 @@ PATHS = [
     ("DELETE", "/v1/manager-orders/M-x", "orders:write"),
     ("GET", "/v1/manager-orders/M-x/dag", "orders:read"),
     ("GET", "/v1/follower-orders", "orders:read"),
+    ("GET", "/v1/dead-letters/1", "orders:read"),
+    ("POST", "/v1/dead-letters/redrive", "orders:write"),
+    ("POST", "/v1/dead-letters/purge", "orders:write"),
     ("GET", "/v1/follower-orders/FO-x", "orders:read"),
     ("GET", "/v1/dead-letters", "orders:read"),
     ("GET", "/v1/audit-events", "audit:read"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -55,10 +56,7 @@ async def test_a_bug_is_a_problem_without_a_trace_of_the_inside(settings: Settin
     async def opened(given: Settings) -> AsyncIterator[Services]:
         async with open_services(given) as services:
             broken: Any = _Broken()
-            yield Services(
-                registry=broken, reads=broken, engine=broken,
-                readiness=services.readiness, verify=services.verify, max_body_bytes=1_024,
-            )  # fmt: skip
+            yield replace(services, registry=broken, reads=broken, engine=broken)
 
     async with serve(settings, open_services=opened) as http:
         answer = await http.get("/v1/vaults", headers=caller.only("vault:read"))
