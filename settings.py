@@ -146,6 +146,10 @@ class GuardSettings(BaseModel):
 
     max_notional_usd: Decimal = Field(default=Decimal(10000000), gt=0, description="Per manager order.")
     max_qty: Decimal = Field(default=Decimal(1000000), gt=0, description="Units per manager order.")
+    max_orders_per_minute: int = Field(default=600, ge=1, le=10_000, description="Manager orders of one vault.")
+    duplicate_window_s: int = Field(
+        default=10, ge=0, le=3_600, description="The same order again within it is refused; a vault may set its own."
+    )
 
 
 class ApiSettings(BaseModel):

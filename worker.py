@@ -121,6 +121,8 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
             max_notional_usd=settings.guards.max_notional_usd,
             max_qty=settings.guards.max_qty,
             max_price_age=timedelta(seconds=settings.prices.max_age_s),
+            max_orders_per_minute=settings.guards.max_orders_per_minute,
+            duplicate_window_s=settings.guards.duplicate_window_s,
         ),
         ExpansionStore(database),
         DispatchStore(database),

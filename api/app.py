@@ -30,7 +30,7 @@ from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import FollowerChangesBody, NewFollowerBody
 from api.schemas.orders import NewManagerOrderBody
-from api.schemas.vaults import NewVaultBody
+from api.schemas.vaults import NewVaultBody, VaultChangesBody
 from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
@@ -47,7 +47,8 @@ This contract as JSON: `/openapi.json`.
 """
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
-    NewVaultBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument, PurgeBody, RedriveBody,
+    NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
+    PurgeBody, RedriveBody,
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.api.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
             expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
         )

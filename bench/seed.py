@@ -45,7 +45,8 @@ async def vault(
 ) -> str:
     """The id of a vault whose `followers` all listen at `sink`."""
     label = f"bench {followers} {uuid.uuid4().hex[:6]}"
-    new = NewVault(label=label, nav_usd=Decimal(1_000_000))
+    # The benchmark places the same order again and again.
+    new = NewVault(label=label, nav_usd=Decimal(1_000_000), risk_profile={"duplicate_window_s": 0})
     made = await registry.create_vault(tenant_id, new, actor=ACTOR, once=Once("bench", label, "0" * 64))
     vault_id = made.row.vault_id
     rows = []

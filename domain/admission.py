@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from domain.errors import OrderRefused
 from domain.orders import OrderType, Side, TimeInForce
+from domain.pacing import Pace, check_duplicate, check_rate
+from domain.sessions import TradingHours
 from domain.sizing import Effect, floor_to, plain
 
 
@@ -30,6 +32,7 @@ class Intent:
     venue: str | None = None
     reference_price: Decimal | None = None
     expires_at: datetime | None = None
+    allow_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class VaultFacts:
     max_order_qty: Decimal
     unpriced: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    hours: TradingHours | None = None
+    pace: Pace = Pace()  # noqa: RUF009  frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,15 @@ def effect_of(side: Side, qty: Decimal, position: Decimal) -> Effect:
 def admit(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> Effect:
     """The order's effect, or OrderRefused with a stable code, the field at fault and what to do.
 
-    Reductions pass where only opens are stopped: nothing may strand a position (`halt_opens`, expiry, missing NAV).
+    Reductions pass where only opens are stopped: nothing may strand a position (`halt_opens`, expiry, missing NAV,
+    message rate, trading session). The limits are on the manager's order; what a persona or a flip makes of it for one
+    follower is bounded by the persona's clamp and the follower's own cap, where it is sized.
     """
     _check_instrument(intent, market)
     effect = effect_of(intent.side, intent.qty, vault.position)
     _check_vault(vault, effect)
     _check_limits(intent, vault, market, effect)
+    check_duplicate(vault.pace, allowed=intent.allow_duplicate)
     if effect is Effect.OPEN:
         _check_open(intent, vault, market, now)
     return effect
@@ -148,6 +156,10 @@ def _check_limits(intent: Intent, vault: VaultFacts, market: MarketFacts, effect
 def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> None:
     if intent.expires_at is not None and intent.expires_at <= now:
         raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
+    if vault.hours is not None and not vault.hours.is_open(now):
+        begins = vault.hours.opens_after(now).isoformat()
+        raise OrderRefused("outside-session", f"outside the vault's trading hours, which begin at {begins}", "vault_id")
+    check_rate(vault.pace)
     _check_nav(vault)
     _check_price(intent, market, now)
     if intent.side is Side.SELL and not vault.allow_short:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 from domain.errors import InvalidInput
 from domain.ids import is_readable_id
+from domain.personas import PERSONAS
+from domain.risk_profile import check_positive, check_risk_profile
 from domain.sizing import Mode
 
 RAILS = frozenset({"fiat", "crypto"})
@@ -17,8 +19,6 @@ ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100
 MAX_URL = 2_048
 MAX_SCALE = Decimal(1000)
-# Limits that admission reads from a vault's risk profile: a word in place of a number would wedge every order.
-_LIMITS = ("max_order_notional_usd", "max_order_qty", "price_collar_bps")
 _URL_TEXT = re.compile(r"[\x21-\x7e]+")
 
 
@@ -36,17 +36,37 @@ class NewVault:
 
     def check(self) -> None:
         """Raises InvalidInput naming the field."""
-        _check_label(self.label)
         _check_id("vault_id", self.vault_id)
         if not self.rails or not RAILS.issuperset(self.rails):
             raise InvalidInput("rails", "must list fiat, crypto or both")
+        check_positive("nav_usd", self.nav_usd)
+        VaultSettings(self.label, self.personas, self.risk_profile, self.public).check()
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """What of a vault may be changed later; it counts for orders that are admitted afterwards.
+
+    Trading hours count at once for orders under way, too: they are read again whenever an attempt is claimed.
+    """
+
+    label: str
+    personas: tuple[str, ...]
+    risk_profile: Mapping[str, Any]
+    public: bool
+
+    def check(self) -> None:
+        """Raises InvalidInput naming the field."""
+        _check_label(self.label)
         for persona in self.personas:
-            _check_id("personas", persona)
-        _check_positive("nav_usd", self.nav_usd)
-        if not isinstance(self.risk_profile.get("allow_short", False), bool):
-            raise InvalidInput("risk_profile.allow_short", "must be true or false")
-        for name in _LIMITS:
-            _check_limit(f"risk_profile.{name}", self.risk_profile.get(name))
+            _check_persona("personas", persona)
+        check_risk_profile(self.risk_profile)
+
+    def merged(self, changes: Mapping[str, Any]) -> "VaultSettings":
+        """With the changes, by name. A risk profile is merged name by name, where None takes one away."""
+        profile = {**self.risk_profile, **changes.get("risk_profile", {})}
+        kept = {name: value for name, value in profile.items() if value is not None}
+        return replace(self, **{**changes, "risk_profile": kept})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +100,15 @@ class FollowerSettings:
     max_pos_usd: Decimal | None
     kill_switch: bool
     persona: str | None
+    allow_short: bool = False
 
     def check(self) -> None:
         """Raises InvalidInput naming the field."""
-        _check_id("persona", self.persona)
-        _check_positive("scale", self.scale)
+        _check_persona("persona", self.persona)
+        check_positive("scale", self.scale)
         if self.scale > MAX_SCALE:
             raise InvalidInput("scale", f"must be at most {MAX_SCALE}")
-        _check_positive("max_pos_usd", self.max_pos_usd)
+        check_positive("max_pos_usd", self.max_pos_usd)
         if self.mode is Mode.CAPPED and self.max_pos_usd is None:
             raise InvalidInput("max_pos_usd", "is needed in mode capped")
 
@@ -104,6 +125,7 @@ class NewFollower:
     kill_switch: bool = False
     fractional: bool = False
     persona: str | None = None
+    allow_short: bool = False
     webhook_url: str | None = None
     equities: BrokerAccount | None = None
     crypto: BrokerAccount | None = None
@@ -117,7 +139,9 @@ class NewFollower:
         if self.follower_id is not None and not self.follower_id.startswith("F_"):
             # Below an order's id, workflow ids `s0`, `s1`, … are its pages.
             raise InvalidInput("follower_id", "must start with F_")
-        FollowerSettings(self.mode, self.scale, self.max_pos_usd, self.kill_switch, self.persona).check()
+        FollowerSettings(
+            self.mode, self.scale, self.max_pos_usd, self.kill_switch, self.persona, self.allow_short
+        ).check()
         self._check_route()
 
     def _check_route(self) -> None:
@@ -173,17 +197,6 @@ def _check_id(name: str, value: str | None) -> None:
         raise InvalidInput(name, "must be letters, digits, _ and -, at most 64")
 
 
-def _check_positive(name: str, value: Decimal | None) -> None:
-    if value is not None and not (value.is_finite() and 0 < value < 10**18):
-        raise InvalidInput(name, "must be a finite number above zero and below 10^18")
-
-
-def _check_limit(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise InvalidInput(name, "must be a decimal number, best written as a string")
-    try:
-        _check_positive(name, Decimal(value))
-    except InvalidOperation:
-        raise InvalidInput(name, "must be a decimal number, best written as a string") from None
+def _check_persona(name: str, value: str | None) -> None:
+    if value is not None and value not in PERSONAS:
+        raise InvalidInput(name, f"must be one of {', '.join(sorted(PERSONAS))}")

@@ -5,7 +5,12 @@ from datetime import datetime
 
 from domain.admission import Halt
 from domain.orders import FollowerState, ManagerState
+from domain.sessions import TradingHours
 from domain.sizing import Effect
+
+# What `check` asks, in its order, as an explanation names it; the version goes up whenever the list changes.
+GUARDS_VERSION = "2"
+GUARDS = ("kill_switch", "halt", "maintenance", "manager_order", "expiry", "trading_session", "endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class GuardFacts:
     effect: Effect
     expires_at: datetime | None
     endpoint_disabled: bool
+    hours: TradingHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,11 @@ def check(facts: GuardFacts, now: datetime) -> Stop | None:
         return Stop(FollowerState.KILLED, "vault_maintenance")
     if facts.manager_state is ManagerState.CANCELLED:
         return Stop(FollowerState.CANCELLED, "manager_order_cancelled")
-    if opens and facts.expires_at is not None and facts.expires_at <= now:
+    overdue = opens and facts.expires_at is not None and facts.expires_at <= now
+    if overdue or facts.manager_state is ManagerState.EXPIRED:
         return Stop(FollowerState.CANCELLED, "expired")
+    if opens and facts.hours is not None and not facts.hours.is_open(now):
+        return Stop(FollowerState.CANCELLED, "outside_session")
     if facts.endpoint_disabled:
         return Stop(FollowerState.DEAD_LETTER, "endpoint_disabled")
     return None

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from domain.admission import Intent
+from domain.conviction import check_conviction
 from domain.errors import InvalidInput
 from domain.ids import is_readable_id
 from domain.mirroring import require_aware
@@ -50,6 +51,7 @@ def parse_intent(raw: Mapping[str, Any]) -> tuple[Intent, dict[str, Any]]:
         limit_price=limit_price,
         reference_price=_optional_decimal(meta, "reference_price", prefix="meta."),
         expires_at=_time(meta, "expires_at"),
+        allow_duplicate=meta.get("allow_duplicate", False),
     )
     return intent, meta
 
@@ -128,16 +130,20 @@ def _meta(value: Any) -> dict[str, Any]:
         raise InvalidInput("meta.reason_vector", f"must be a list of texts of at most {MAX_TEXT} characters")
     if len(reasons) > MAX_REASONS:
         raise InvalidInput("meta.reason_vector", f"has more than {MAX_REASONS} entries")
+    if not isinstance(value.get("allow_duplicate", False), bool):
+        raise InvalidInput("meta.allow_duplicate", "must be true or false")
     for name in ("conviction", "provenance"):
         if not isinstance(value.get(name, {}), dict):
             raise InvalidInput(f"meta.{name}", "must be an object")
+    check_conviction(value.get("conviction", {}))
     return {name: _json_number(item) for name, item in value.items()}
 
 
 def _json_number(value: Any) -> Any:
     """Decimals back to JSON numbers where that is exact, to text where a double would lose digits.
 
-    Nothing in `meta` is traded on but `reference_price`, which has been parsed as a Decimal already.
+    What is traded on stays exact: `reference_price` has been parsed as a Decimal already, and the shortest digits of
+    such a double, which sizing reads of `conviction`, are those that were written.
     """
     if isinstance(value, dict):
         return {name: _json_number(item) for name, item in value.items()}

@@ -63,7 +63,7 @@ class LetterState(StrEnum):
 _M = ManagerState
 MANAGER_TRANSITIONS: dict[ManagerState, frozenset[ManagerState]] = {
     _M.RECEIVED: frozenset({_M.REJECTED, _M.DISPATCHING, _M.CANCELLED, _M.EXPIRED}),
-    _M.DISPATCHING: frozenset({_M.SETTLED, _M.SETTLED_WITH_ERRORS, _M.CANCELLED}),
+    _M.DISPATCHING: frozenset({_M.SETTLED, _M.SETTLED_WITH_ERRORS, _M.CANCELLED, _M.EXPIRED}),
     _M.REJECTED: frozenset(),
     _M.SETTLED: frozenset(),
     _M.SETTLED_WITH_ERRORS: frozenset(),

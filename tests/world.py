@@ -99,7 +99,9 @@ class World:
         return Once(route, f"{route}-{self.tenant_id}-{self._once}", "f" * 64)
 
     async def vault(self, **risk_profile: Any) -> str:
-        new = NewVault(label="Test vault", nav_usd=Decimal(1_000_000), risk_profile=risk_profile)
+        """Where the same order may be placed again at once, unless its risk profile says otherwise."""
+        profile = {"duplicate_window_s": 0, **risk_profile}
+        new = NewVault(label="Test vault", nav_usd=Decimal(1_000_000), risk_profile=profile)
         return (await self.registry.create_vault(self.tenant_id, new, actor=ACTOR, once=self.once())).row.vault_id
 
     async def webhook(self, vault_id: str, behaviour: Behaviour | None = None, **terms: Any) -> str:

@@ -1,7 +1,7 @@
 """The door: the order's row, its one snapshot and the vault's position, in one transaction (SPEC section 5)."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,10 @@ from domain.admission import Halt, Intent, MarketFacts, VaultFacts
 from domain.errors import InvalidInput, NotFound, OrderRefused
 from domain.mirroring import CORRECTION, FLATTEN, ORDER, Admission, MirrorOrderInput
 from domain.orders import ManagerState, check_manager
+from domain.pacing import Pace
 from domain.personas import PERSONAS_VERSION
+from domain.risk_profile import count_of
+from domain.sessions import trading_hours
 from domain.sizing import SIZING_VERSION, Effect, plain
 from domain.valuation import Holding, Valuation, value
 
@@ -31,6 +34,12 @@ WITH e AS (
 SELECT count(*) FROM a
 """
 
+# By itself, before the facts are read: a statement that waits for the lock would go on with what it saw before, and the
+# second of two orders at once would miss the first.
+_LOCK = "SELECT risk_profile FROM vaults WHERE vault_id = %s FOR UPDATE"
+
+# Accepted ones are those with an effect; what the platform itself orders (a flatten, a correction) is not the manager's
+# pace. A duplicate of an order that was called off is meant.
 _FACTS = """
 SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
        coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
@@ -41,7 +50,17 @@ SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('symbol', w.symbol, 'qty', w.qty::text, 'price', q.price::text,
           'asof', q.asof) ORDER BY w.symbol), '[]')
         FROM positions w LEFT JOIN prices q ON q.symbol = w.symbol
-        WHERE w.tenant_id = v.tenant_id AND w.holder_id = v.vault_id AND w.qty <> 0) AS holdings
+        WHERE w.tenant_id = v.tenant_id AND w.holder_id = v.vault_id AND w.qty <> 0) AS holdings,
+       ARRAY(SELECT m.created_at FROM manager_orders m
+         WHERE m.vault_id = v.vault_id AND m.kind = 'order' AND m.effect IS NOT NULL
+           AND m.created_at > now() - interval '60 seconds'
+         ORDER BY m.created_at DESC LIMIT %(most)s) AS recent,
+       (SELECT m.mo_id FROM manager_orders m
+         WHERE m.vault_id = v.vault_id AND m.kind = 'order' AND m.effect IS NOT NULL
+           AND %(window)s > 0 AND m.created_at > now() - %(window)s * interval '1 second'
+           AND m.state NOT IN ('cancelled', 'expired') AND m.symbol = %(symbol)s AND m.side = %(side)s
+           AND m.qty = %(qty)s AND m.order_type = %(order_type)s AND m.limit_price IS NOT DISTINCT FROM %(limit_price)s
+         ORDER BY m.created_at DESC LIMIT 1) AS twin
 FROM vaults v
 LEFT JOIN positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.symbol = %(symbol)s
 LEFT JOIN instruments i ON i.symbol = %(symbol)s
@@ -49,7 +68,6 @@ LEFT JOIN prices p ON p.symbol = %(symbol)s
 LEFT JOIN instruments e ON e.symbol = v.risk_profile #>> '{hedge,symbol}' AND e.symbol <> %(symbol)s
 LEFT JOIN prices ep ON ep.symbol = e.symbol
 WHERE v.vault_id = %(vault_id)s
-FOR UPDATE OF v
 """
 
 _STORED = """
@@ -80,20 +98,23 @@ ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.
 
 
 class AdmissionStore:
-    """`page_size` followers share a shard; the two limits are the platform's, which a vault can only tighten.
+    """`page_size` followers share a shard; the limits are the platform's, which a vault can only tighten.
 
-    Opens are sized, and NAV is told, by prices that are at most `max_price_age` old.
+    Except for `duplicate_window_s`, in place of which a vault may set any of its own. Opens are sized, and NAV is told,
+    by prices that are at most `max_price_age` old.
     """
 
     def __init__(
         self, database: Database, *, page_size: int, max_notional_usd: Decimal, max_qty: Decimal,
-        max_price_age: timedelta = timedelta(days=1),
+        max_orders_per_minute: int = 600, duplicate_window_s: int = 10, max_price_age: timedelta = timedelta(days=1),
     ) -> None:  # fmt: skip
         self._database = database
         self._max_price_age = max_price_age
         self._page_size = page_size
         self._max_notional = max_notional_usd
         self._max_qty = max_qty
+        self._max_per_minute = max_orders_per_minute
+        self._duplicate_window_s = duplicate_window_s
 
     async def admit(self, order: MirrorOrderInput, now: datetime) -> Admission:
         """Decide and record; a repeat finds the first decision. Raises NotFound, InvalidInput (nothing is recorded)."""
@@ -136,13 +157,23 @@ class AdmissionStore:
         )  # fmt: skip
 
     async def _facts(self, cursor: Cursor, order: MirrorOrderInput) -> dict[str, Any]:
-        await cursor.execute(_FACTS, {"vault_id": order.intent.vault_id, "symbol": order.intent.symbol})
+        intent = order.intent
+        await cursor.execute(_LOCK, [intent.vault_id])
+        locked = await cursor.fetchone()
+        if locked is None:
+            raise NotFound("vault", intent.vault_id)
+        pace = self._limits(locked["risk_profile"])
+        await cursor.execute(_FACTS, {**asdict(intent), "most": pace.most_per_minute, "window": pace.window_s})
         facts = await cursor.fetchone()
-        if facts is None:
-            raise NotFound("vault", order.intent.vault_id)
+        assert facts is not None, "the vault is locked"
         if facts["known"] is None:
-            raise InvalidInput("symbol", f"{order.intent.symbol} is not a known instrument")
-        return facts
+            raise InvalidInput("symbol", f"{intent.symbol} is not a known instrument")
+        return {**facts, "pace": replace(pace, recent=tuple(facts["recent"]), twin=facts["twin"])}
+
+    def _limits(self, profile: dict[str, Any]) -> Pace:
+        window = count_of(profile, "duplicate_window_s")
+        most = min(self._max_per_minute, count_of(profile, "max_orders_per_minute") or self._max_per_minute)
+        return Pace(most_per_minute=most, window_s=self._duplicate_window_s if window is None else window)
 
     def _worth(self, facts: dict[str, Any], intent: Intent, now: datetime) -> Valuation:
         """The vault's NAV before the order, at the prices of this moment."""
@@ -162,6 +193,8 @@ class AdmissionStore:
             max_order_qty=_tighter(self._max_qty, profile.get("max_order_qty")),
             unpriced=worth.missing,
             stale=worth.stale,
+            hours=trading_hours(profile),
+            pace=facts["pace"],
         )
 
     def _market(self, facts: dict[str, Any]) -> MarketFacts:

@@ -19,6 +19,7 @@ from domain.guards import GuardFacts
 from domain.mirroring import OrderRef
 from domain.orders import FOLLOWER_ENDS, FollowerState, ManagerState, OrderType, Side, TimeInForce
 from domain.ports import SendOutcome
+from domain.sessions import trading_hours
 from domain.sizing import Effect
 
 ACTOR = "system:dispatch"
@@ -27,7 +28,7 @@ _PENDING = """
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
   w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
   w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, w.consecutive_failures,
-  v.maintenance, v.halt, s.body ->> 'price' AS price,
+  v.maintenance, v.halt, v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
   c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.environment,
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
@@ -230,6 +231,7 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
             effect=Effect(row["effect"]),
             expires_at=row["expires_at"],
             endpoint_disabled=row["endpoint_disabled_at"] is not None,
+            hours=trading_hours(row),
         ),
         url=row["url"],
         keys=tuple(SealedKey(ref, key_id, bytes.fromhex(sealed)) for key_id, sealed in row["webhook_keys"] or ()),

@@ -1,15 +1,18 @@
 """From a checked NewVault or NewFollower to its row, and what of it may be told."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from domain import ids
-from domain.enrolment import FollowerSettings, NewFollower, NewVault, public_url
+from domain.enrolment import FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
 from domain.sizing import Mode, plain
 from models import Follower, Vault
+
+_S = TypeVar("_S", FollowerSettings, VaultSettings)
 
 
 def credential_ref(follower_id: str, venue: str) -> str:
@@ -23,7 +26,7 @@ def vault_row(tenant_id: str, new: NewVault, key: str) -> Vault:
         label=new.label,
         rails=list(new.rails),
         personas=list(new.personas),
-        risk_profile=_exact(new.risk_profile),
+        risk_profile=exact(new.risk_profile),
         public=new.public,
         nav_usd=new.nav_usd,
         cash_usd=new.nav_usd,
@@ -51,6 +54,7 @@ def follower_row(tenant_id: str, new: NewFollower, key: str) -> Follower:
         kill_switch=new.kill_switch,
         fractional=new.fractional,
         persona=new.persona,
+        allow_short=new.allow_short,
         webhook=None if new.webhook_url is None else {"url": new.webhook_url, "hmac_key_ref": key_ref},
         bridged_brokers=bridged or None,
     )
@@ -65,19 +69,34 @@ def follower_event(follower: Follower) -> dict[str, Any]:
 
 def follower_settings(follower: Follower) -> FollowerSettings:
     return FollowerSettings(
-        Mode(follower.mode), follower.scale, follower.max_pos_usd, follower.kill_switch, follower.persona
+        Mode(follower.mode),
+        follower.scale,
+        follower.max_pos_usd,
+        follower.kill_switch,
+        follower.persona,
+        follower.allow_short,
     )
 
 
-def settings_changes(before: FollowerSettings, changed: Mapping[str, Any]) -> dict[str, Any]:
+def vault_settings(vault: Vault) -> VaultSettings:
+    return VaultSettings(vault.label, tuple(vault.personas), vault.risk_profile, vault.public)
+
+
+def changed_settings(before: _S, after: _S) -> dict[str, Any]:
+    """The settings that are not what they were, by name, in the form in which they are stored."""
+    names = [f.name for f in fields(after) if getattr(after, f.name) != getattr(before, f.name)]
+    return {name: getattr(after, name) for name in names}
+
+
+def settings_changes(before: FollowerSettings | VaultSettings, changed: Mapping[str, Any]) -> dict[str, Any]:
     """Each changed setting with what it was and what it is."""
-    return {name: {"from": _exact(getattr(before, name)), "to": _exact(value)} for name, value in changed.items()}
+    return {name: {"from": exact(getattr(before, name)), "to": exact(value)} for name, value in changed.items()}
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
     """Decimals as strings at any depth: a JSON number would pass through a float in somebody's parser."""
     if isinstance(value, Mapping):
-        return {name: _exact(item) for name, item in value.items()}
+        return {name: exact(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_exact(item) for item in value]
+        return [exact(item) for item in value]
     return plain(value) if isinstance(value, Decimal) else value

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
@@ -16,13 +16,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.enrolment import (
+    changed_settings,
     credential_ref,
+    exact,
     follower_event,
     follower_row,
     follower_settings,
     settings_changes,
     vault_row,
-)  # fmt: skip
+    vault_settings,
+)
 from adapters.store.entities import emit, insert_new, require
 from adapters.store.once import find_earlier, keep
 from domain import ids
@@ -99,6 +102,27 @@ class Registry:
             payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}
             await emit(session, tenant_id, "vault", vault_id, "nav_updated", actor, payload)
 
+    async def update_vault(self, tenant_id: str, vault_id: str, changes: Mapping[str, Any], *, actor: str) -> Vault:
+        """Change some of `VaultSettings`, by name; the others stay. What is so already is no change and no event.
+
+        A risk profile is merged: names that are not given stay, None takes one away. Raises NotFound, InvalidInput.
+        """
+        async with self._database.session(tenant_id) as session:
+            row = await session.get(Vault, vault_id, with_for_update=True)
+            if row is None:
+                raise NotFound("vault", vault_id)
+            before = vault_settings(row)
+            after = before.merged(changes)
+            after.check()
+            after = replace(after, risk_profile=exact(after.risk_profile))
+            changed = changed_settings(before, after)
+            if changed:
+                row.sqlmodel_update({**changed, "personas": list(after.personas)})
+                session.add(row)
+                payload = {"changes": settings_changes(before, changed)}
+                await emit(session, tenant_id, "vault", vault_id, "updated", actor, payload)
+            return row
+
     async def get_vault(self, tenant_id: str, vault_id: str) -> Vault:
         async with self._database.session(tenant_id) as session:
             return await require(session, Vault, "vault", vault_id)
@@ -147,8 +171,7 @@ class Registry:
             after.check()
             if after.mode is not Mode.SHADOW and row.webhook is None and row.bridged_brokers is None:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
-            changed = {f.name: getattr(after, f.name) for f in fields(after)}
-            changed = {name: value for name, value in changed.items() if value != getattr(before, name)}
+            changed = changed_settings(before, after)
             if changed:
                 row.sqlmodel_update({**changed, "mode": after.mode.value})
                 session.add(row)

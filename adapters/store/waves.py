@@ -21,6 +21,7 @@ from domain.admission import Halt
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, TimeInForce
+from domain.sessions import trading_hours
 from domain.sizing import Effect
 
 ACTOR = "system:dispatch"
@@ -28,7 +29,7 @@ ACTOR = "system:dispatch"
 # Locked for reading until the batch is committed: a cancel either waits for the batch and counts it as sent, or comes
 # first and is seen here.
 _VAULT = """
-SELECT m.state AS manager_state, v.maintenance, v.halt
+SELECT m.state AS manager_state, v.maintenance, v.halt, v.risk_profile -> 'trading_hours' AS trading_hours
 FROM manager_orders m JOIN vaults v USING (vault_id) WHERE m.mo_id = %s FOR SHARE OF m
 """
 
@@ -228,6 +229,7 @@ def _pending(
             effect=Effect(order["effect"]),
             expires_at=order["expires_at"],
             endpoint_disabled=live["endpoint_disabled"],
+            hours=trading_hours(vault),
         ),
         url=live["url"],
         keys=secrets.keys.get(live["key_ref"], ()) if page.route == WEBHOOK else (),

@@ -16,7 +16,7 @@ from api.schemas.followers import (
     FollowerChangesBody,
     NewFollowerBody,
 )  # fmt: skip
-from api.schemas.vaults import NewVaultBody, Vault
+from api.schemas.vaults import NewVaultBody, Vault, VaultChangesBody
 from domain.intents import fingerprint
 from domain.requests import Once
 
@@ -60,6 +60,29 @@ async def create_vault(
 async def get_vault(caller: VaultReader, services: ServicesDep, vault_id: VaultId) -> Vault:
     """One vault."""
     return Vault.model_validate(await services.registry.get_vault(caller.tenant_id, vault_id))
+
+
+@router.patch(
+    "/vaults/{vault_id}",
+    operation_id="update_vault",
+    tags=["vaults"],
+    responses=problems(404, *WRITES),
+    openapi_extra=documents(VaultChangesBody),
+)
+async def update_vault(
+    caller: MirrorManager,
+    services: ServicesDep,
+    vault_id: VaultId,
+    body: Annotated[VaultChangesBody, Depends(json_body(VaultChangesBody))],
+) -> Vault:
+    """Change a vault's label, personas, risk profile or visibility.
+
+    The risk profile is merged name by name, so that a limit which is not named is not lost; null takes one away. It
+    counts for orders that are admitted from now on; trading hours also for attempts that are still to be claimed. A
+    repeat changes nothing.
+    """
+    row = await services.registry.update_vault(caller.tenant_id, vault_id, body.changes(), actor=caller.actor)
+    return Vault.model_validate(row)
 
 
 @router.get("/vaults/{vault_id}/followers", operation_id="list_followers", tags=["followers"], responses=problems(404))
@@ -125,7 +148,7 @@ async def update_follower(
     follower_id: FollowerId,
     body: Annotated[FollowerChangesBody, Depends(json_body(FollowerChangesBody))],
 ) -> Follower:
-    """Change a follower's mode, scale, cap, persona or kill switch.
+    """Change a follower's mode, scale, cap, persona, kill switch, or whether it may be short.
 
     Orders that are admitted from now on are sized by the new settings. The kill switch counts for every attempt that
     is claimed after this answer; what was claimed before is in flight. A repeat changes nothing.

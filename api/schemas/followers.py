@@ -60,7 +60,8 @@ class NewFollowerBody(Request):
     max_pos_usd: Money | None = Field(default=None, description="Cap on the projected position; needed in mode capped.")
     kill_switch: StrictBool = False
     fractional: StrictBool = Field(default=False, description="Whether the account takes fractions of a unit.")
-    persona: str | None = Field(default=None, max_length=64)
+    persona: str | None = Field(default=None, max_length=64, examples=["athena"])
+    allow_short: StrictBool = Field(default=False, description="Whether orders may open shorts for this follower.")
     webhook: WebhookBody | None = Field(default=None, description="Either this or bridged_brokers.")
     bridged_brokers: BridgedBody | None = None
 
@@ -75,6 +76,7 @@ class NewFollowerBody(Request):
             kill_switch=self.kill_switch,
             fractional=self.fractional,
             persona=self.persona,
+            allow_short=self.allow_short,
             webhook_url=None if self.webhook is None else self.webhook.url,
             equities=None if bridged.equities is None else bridged.equities.to_domain(),
             crypto=None if bridged.crypto is None else bridged.crypto.to_domain(),
@@ -91,6 +93,7 @@ class FollowerChangesBody(Request):
     max_pos_usd: Money | None = Field(default=None, description="Cap on the projected position; needed in mode capped.")
     kill_switch: StrictBool = Field(default=False, description="On: nothing more is sent to this follower.")
     persona: str | None = Field(default=None, max_length=64)
+    allow_short: StrictBool = Field(default=False, description="Whether orders may open shorts for this follower.")
 
     def changes(self) -> dict[str, Any]:
         """Raises InvalidInput for none."""
@@ -113,6 +116,7 @@ class Follower(Answer):
     kill_switch: bool
     fractional: bool
     persona: str | None
+    allow_short: bool
     webhook: Webhook | None
     bridged_brokers: dict[str, Any] | None = Field(examples=[{"equities_ref": "cred/F_bob_7hq2m4zt/alpaca"}])
     endpoint_disabled_at: datetime | None

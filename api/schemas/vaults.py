@@ -8,8 +8,15 @@ from pydantic import ConfigDict, Field, StrictBool
 
 from api.schemas.common import Answer, DecimalStr, Request
 from domain.enrolment import MAX_LABEL, NewVault
+from domain.errors import InvalidInput
 
 Money = Annotated[Decimal, Field(gt=0, max_digits=28, decimal_places=12, examples=["1000000"])]
+
+_RISK_PROFILE = (
+    "Known: allow_short (bool), max_order_notional_usd, max_order_qty, price_collar_bps (decimals), "
+    "max_orders_per_minute, duplicate_window_s (whole numbers; 0 s: no check), "
+    "trading_hours {time_zone, days, open, close} (opens outside are refused; none: at all times)."
+)
 
 
 class NewVaultBody(Request):
@@ -33,7 +40,7 @@ class NewVaultBody(Request):
     risk_profile: dict[str, Any] = Field(
         default={},
         max_length=64,
-        description="Known: allow_short (bool), max_order_notional_usd, max_order_qty, price_collar_bps (decimals).",
+        description=_RISK_PROFILE,
     )
     public: StrictBool = False
     nav_usd: Money | None = Field(default=None, description="Opens are refused until a vault has a NAV.")
@@ -47,6 +54,43 @@ class NewVaultBody(Request):
             public=self.public,
             nav_usd=self.nav_usd,
         )
+
+
+class VaultChangesBody(Request):
+    """What is left out stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "risk_profile": {
+                        "max_orders_per_minute": 30,
+                        "trading_hours": {
+                            "time_zone": "America/New_York",
+                            "days": ["mon", "tue", "wed", "thu", "fri"],
+                            "open": "09:30",
+                            "close": "16:00",
+                        },
+                    }
+                }
+            ],
+            "minProperties": 1,
+        }
+    )
+
+    label: str = Field(default="", min_length=1, max_length=MAX_LABEL, description="The id stays as it is.")
+    personas: list[str] = Field(default=[], max_length=16)
+    risk_profile: dict[str, Any] = Field(
+        default={}, max_length=64, description=f"Merged name by name; null takes one away. {_RISK_PROFILE}"
+    )
+    public: StrictBool = False
+
+    def changes(self) -> dict[str, Any]:
+        """Raises InvalidInput for none."""
+        if not self.model_fields_set:
+            raise InvalidInput("body", "must name at least one setting to change")
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return given | ({"personas": tuple(dict.fromkeys(self.personas))} if "personas" in given else {})
 
 
 class Vault(Answer):

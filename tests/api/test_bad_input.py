@@ -174,6 +174,23 @@ BAD_VAULTS = {
     "short limit of words": ({"label": "A", "risk_profile": {"allow_short": "no"}}, "risk_profile.allow_short"),
     "limit of words": ({"label": "A", "risk_profile": {"max_order_qty": "many"}}, "risk_profile.max_order_qty"),
     "collar of nothing": ({"label": "A", "risk_profile": {"price_collar_bps": 0}}, "risk_profile.price_collar_bps"),
+    "rate of nothing": (
+        {"label": "A", "risk_profile": {"max_orders_per_minute": 0}},
+        "risk_profile.max_orders_per_minute",
+    ),
+    "rate in parts": (
+        {"label": "A", "risk_profile": {"max_orders_per_minute": 1.5}},
+        "risk_profile.max_orders_per_minute",
+    ),
+    "window of a day": (
+        {"label": "A", "risk_profile": {"duplicate_window_s": 86400}},
+        "risk_profile.duplicate_window_s",
+    ),
+    "hours without a zone": (
+        {"label": "A", "risk_profile": {"trading_hours": {"days": ["mon"], "open": "09:00", "close": "17:00"}}},
+        "risk_profile.trading_hours.time_zone",
+    ),
+    "unknown persona": ({"label": "A", "personas": ["zeus"]}, "personas"),
     "persona with a space": ({"label": "A", "personas": ["two words"]}, "personas"),
 }
 

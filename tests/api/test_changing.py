@@ -97,11 +97,11 @@ async def test_a_shadow_without_a_route_stays_one(caller: Caller) -> None:
 
 async def test_changes_of_different_settings_at_once_do_not_undo_each_other(caller: Caller) -> None:
     made = await follower(caller)
-    bodies: list[dict[str, Any]] = [{"kill_switch": True}, {"scale": "3"}, {"persona": "zeus"}, {"max_pos_usd": "7"}]
+    bodies: list[dict[str, Any]] = [{"kill_switch": True}, {"scale": "3"}, {"persona": "apollo"}, {"max_pos_usd": "7"}]
     answers = await asyncio.gather(*(patch(caller, made["follower_id"], body) for body in bodies))
     assert [answer.status_code for answer in answers] == [200] * 4
     after = (await caller.get(f"/v1/followers/{made['follower_id']}")).json()
-    assert after == {**made, "kill_switch": True, "scale": "3", "persona": "zeus", "max_pos_usd": "7"}
+    assert after == {**made, "kill_switch": True, "scale": "3", "persona": "apollo", "max_pos_usd": "7"}
     assert len(await updates(caller)) == 4
 
 

@@ -6,6 +6,7 @@ import pytest
 from domain.admission import Halt
 from domain.guards import GuardFacts, Stop, check
 from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, ManagerState
+from domain.sessions import parse_hours
 from domain.sizing import Effect
 
 NOW = datetime(2026, 1, 30, 15, tzinfo=UTC)
@@ -14,6 +15,8 @@ OPEN = GuardFacts(
     expires_at=None, endpoint_disabled=False,
 )  # fmt: skip
 REDUCE = replace(OPEN, effect=Effect.REDUCE)
+CLOSED = parse_hours({"time_zone": "UTC", "days": ["fri"], "open": "15:01", "close": "16:00"})
+NOON = parse_hours({"time_zone": "UTC", "days": ["fri"], "open": "15:00", "close": "15:01"})
 F = FollowerState
 STOPS = [
     (replace(OPEN, kill_switch=True), F.KILLED, "kill_switch"),
@@ -25,6 +28,8 @@ STOPS = [
     (replace(REDUCE, maintenance=True), F.KILLED, "vault_maintenance"),
     (replace(OPEN, manager_state=ManagerState.CANCELLED), F.CANCELLED, "manager_order_cancelled"),
     (replace(OPEN, expires_at=NOW), F.CANCELLED, "expired"),
+    (replace(OPEN, manager_state=ManagerState.EXPIRED), F.CANCELLED, "expired"),
+    (replace(OPEN, hours=CLOSED), F.CANCELLED, "outside_session"),
     (replace(REDUCE, endpoint_disabled=True), F.DEAD_LETTER, "endpoint_disabled"),
 ]
 
@@ -43,6 +48,8 @@ def test_a_guard_stops_the_send_and_says_why(facts: GuardFacts, state: FollowerS
         replace(REDUCE, expires_at=NOW - timedelta(days=1)),
         replace(REDUCE, halt=Halt.HALT_OPENS),
         replace(REDUCE, halt=Halt.FLATTEN),
+        replace(REDUCE, hours=CLOSED),
+        replace(OPEN, hours=NOON),
     ],
 )
 def test_nothing_else_stops_a_send(facts: GuardFacts):

@@ -20,7 +20,7 @@ from domain.orders import (
 # Written out again on purpose: the machine may only change together with this page.
 MANAGER = {
     "received": {"rejected", "dispatching", "cancelled", "expired"},
-    "dispatching": {"settled", "settled_with_errors", "cancelled"},
+    "dispatching": {"settled", "settled_with_errors", "cancelled", "expired"},
     "rejected": set(),
     "settled": set(),
     "settled_with_errors": set(),

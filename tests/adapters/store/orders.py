@@ -55,7 +55,9 @@ class Floor:
             )  # fmt: skip
             price = Price(symbol=symbol, price=Decimal(200), asof=datetime.now(UTC), source="test")
             await self.registry.upsert_price(price)
-        new = NewVault("Floor", rails=("fiat", "crypto"), nav_usd=Decimal(1_000_000))
+        new = NewVault(
+            "Floor", rails=("fiat", "crypto"), nav_usd=Decimal(1_000_000), risk_profile={"duplicate_window_s": 0}
+        )
         self.vault_id = (
             await self.registry.create_vault(self.tenant_id, new, actor=ACTOR, once=self._next())
         ).row.vault_id

@@ -112,7 +112,7 @@ async def test_two_opens_of_the_same_orders_at_once_send_each_order_once(floor: 
 
 async def test_what_is_sent_agrees_with_what_its_owner_would_send(floor: Floor) -> None:
     """The wave composes the order from page and snapshot; the owner reads it back from its row."""
-    await floor.follower(persona="calm", max_pos_usd=Decimal(5_000))
+    await floor.follower(persona="athena", max_pos_usd=Decimal(5_000))
     await floor.follower(equities=BrokerAccount("alpaca", "key", "secret", "live"))
     mo_id = (await floor.admit(meta={"reason_vector": ["trend"]})).mo_id
     for route in ("webhook", "alpaca"):
