@@ -94,7 +94,7 @@ class DispatchStore:
         `sized`, `retry` and a webhook's `unknown` come back claimed in `sent`, or stopped by a guard; an order that
         somebody left in `sent` comes back as `unknown`, after which the owner takes it again.
         """
-        async with self.locked(tenant_id, fo_id) as (cursor, order):
+        async with exits.guarded(self._database, tenant_id), self.locked(tenant_id, fo_id) as (cursor, order):
             if order.state is FollowerState.SENT:
                 return await self._orphan(cursor, order)
             resend = order.state is FollowerState.UNKNOWN and order.is_webhook

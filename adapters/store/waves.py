@@ -137,7 +137,7 @@ class WaveStore:
 
         What a guard stops is left to the order's owner, and what somebody else has stored is his.
         """
-        async with self._database.cursor(page.tenant_id) as cursor:
+        async with exits.guarded(self._database, page.tenant_id), self._database.cursor(page.tenant_id) as cursor:
             await cursor.execute(_VAULT, [page.mo_id])
             vault = await cursor.fetchone()
             assert vault is not None, f"{page.mo_id} does not exist for this tenant"

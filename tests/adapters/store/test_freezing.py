@@ -238,3 +238,8 @@ async def test_more_than_was_allotted_does_not_leave(floor: Floor) -> None:
         await deliver(floor, orders[follower]["fo_id"] + "X")
     [row] = await floor.rows("SELECT state FROM follower_orders WHERE fo_id = %s", orders[follower]["fo_id"] + "X")
     assert row["state"] == "sized"
+    [vault] = await floor.rows("SELECT halt FROM vaults WHERE vault_id = %s", floor.vault_id)
+    assert vault["halt"] == "halt_all"
+    assert await deliver(floor, orders[follower]["fo_id"] + "X") is FollowerState.KILLED
+    told = await floor.rows("SELECT action FROM audit_events WHERE actor = 'system:router-exit' ORDER BY event_id")
+    assert [event["action"] for event in told] == ["exit_breach", "overlay_started"]
