@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
+imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
+app.add_typer(imports, name="import")
 
 DataDir = Annotated[Path, typer.Option("--data", envvar="VANTA_DATA", help="Where the embedded stack keeps its data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document with every URL and credential.")]
@@ -211,6 +213,22 @@ def seed(
     from stack.seed import seed as run
 
     asyncio.run(run(_settings(data), str(tenant), name, parse_prices(price)))
+
+
+@imports.command("prices")
+def import_prices(
+    file: Annotated[Path, typer.Argument(help='JSON: {"AAPL": {"price": "201.25", "asof": "2026-01-31T20:59:58Z"}}.')],
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Keep the last prices of a file: all of them, or none where one is wrong."""
+    import asyncio
+
+    from stack.price_import import import_prices as run
+
+    done = asyncio.run(run(_settings(data), file))
+    typer.echo(f"{done.kept} of {done.found} prices were new")
+    if done.unknown:
+        typer.echo(f"no instrument: {', '.join(done.unknown)}", err=True)
 
 
 @app.command("env-example")

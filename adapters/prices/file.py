@@ -20,10 +20,14 @@ class FilePrices:
 
     async def latest(self, symbols: Sequence[str]) -> Mapping[str, PriceQuote]:
         """Raises VenueUnavailable where there is no file to read, InvalidInput where it is not whole."""
-        found = pricefile.parse(await asyncio.to_thread(self._read))
+        found = await asyncio.to_thread(self.read)
         return {symbol: found[symbol] for symbol in symbols if symbol in found}
 
-    def _read(self) -> str:
+    def read(self) -> dict[str, PriceQuote]:
+        """All that the file has; raises as `latest` does."""
+        return pricefile.parse(self._text())
+
+    def _text(self) -> str:
         try:
             with self._path.open("rb") as file:
                 raw = file.read(self._max_bytes + 1)

@@ -15,7 +15,7 @@ from adapters.store.database import Database
 from adapters.store.entities import require
 from domain.errors import InvalidInput
 from domain.requests import Slice
-from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, Vault
+from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, NavMark, Vault
 
 _T = TypeVar("_T", bound=SQLModel)
 
@@ -85,6 +85,15 @@ class Reads:
     async def dag(self, tenant_id: str, mo_id: str) -> bytes:
         """UTF-8 JSON of the order's whole tree. Raises NotFound."""
         return await read_dag(self._database, tenant_id, mo_id)
+
+    async def nav_marks(self, tenant_id: str, vault_id: str, part: Slice) -> Sequence[NavMark]:
+        """Raises NotFound for the vault."""
+        wanted = _newest(
+            select(NavMark).where(NavMark.holder_id == vault_id), part, col(NavMark.asof), col(NavMark.holder_id)
+        )
+        async with self._database.session(tenant_id) as session:
+            await require(session, Vault, "vault", vault_id)
+            return (await session.exec(wanted)).all()
 
     async def audit_events(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[AuditEvent]:
         wanted = _filtered(select(AuditEvent), AuditEvent, tenant_id, filters)

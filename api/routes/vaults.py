@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from api.body import documents, json_body
 from api.deps import FollowerId, FollowerManager, IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
-from api.paging import Page, PageQuery, decode, page
+from api.paging import Page, PageQuery, SinceQuery, decode, page
 from api.schemas.common import WRITES, problems
 from api.schemas.followers import (
     GONE_NOTE,
@@ -16,7 +16,7 @@ from api.schemas.followers import (
     FollowerChangesBody,
     NewFollowerBody,
 )  # fmt: skip
-from api.schemas.vaults import NewVaultBody, Vault, VaultChangesBody
+from api.schemas.vaults import NavMark, NewVaultBody, Vault, VaultChangesBody
 from domain.intents import fingerprint
 from domain.requests import Once
 
@@ -83,6 +83,15 @@ async def update_vault(
     """
     row = await services.registry.update_vault(caller.tenant_id, vault_id, body.changes(), actor=caller.actor)
     return Vault.model_validate(row)
+
+
+@router.get("/vaults/{vault_id}/nav", operation_id="list_nav_marks", tags=["vaults"], responses=problems(404))
+async def list_nav_marks(
+    caller: VaultReader, services: ServicesDep, vault_id: VaultId, query: Annotated[SinceQuery, Query()]
+) -> Page[NavMark]:
+    """The vault's NAVs, newest first: one for every time that its positions, its cash or their prices had changed."""
+    rows = await services.reads.nav_marks(caller.tenant_id, vault_id, query.part())
+    return page(rows, query.limit, NavMark.model_validate, lambda row: (row.asof.isoformat(), row.holder_id))
 
 
 @router.get("/vaults/{vault_id}/followers", operation_id="list_followers", tags=["followers"], responses=problems(404))

@@ -104,5 +104,24 @@ class Vault(Answer):
     maintenance: bool
     halt: str | None
     nav_usd: DecimalStr | None
-    nav_asof: datetime | None
+    nav_asof: datetime | None = Field(description="The time of the oldest price in it.")
+    cash_usd: DecimalStr | None
+    nav_fault: str | None = Field(description="Why no NAV can be told at present: missing-nav or stale-nav.")
     created_at: datetime
+
+
+class MarkedPosition(Answer):
+    qty: DecimalStr
+    price: DecimalStr
+    asof: datetime
+
+
+class NavMark(Answer):
+    """The vault's NAV at `asof`: its cash and its positions, each at the last price of that time, in USD."""
+
+    asof: datetime
+    nav_usd: DecimalStr
+    cash_usd: DecimalStr
+    positions: dict[str, MarkedPosition] = Field(
+        examples=[{"AAPL": {"qty": "100", "price": "201.25", "asof": "2026-01-31T20:59:58Z"}}]
+    )
