@@ -213,7 +213,7 @@ def absent(order: PendingOrder) -> Change:
 
 def reported(order: PendingOrder, venue: VenueOrder, source: str) -> Change:
     """What a venue's report means for an order in `sent`, `unknown`, `ack` or `partially_filled`."""
-    fills = _new_fills(order, venue, source)
+    fills = new_fills(order, venue, source)
     filled = max(venue.filled_qty, order.filled_qty)
     end = _VENUE_END[venue.status]
     steps: list[FollowerState] = []
@@ -290,7 +290,7 @@ def _change(order: PendingOrder, outcome: SendOutcome, target: FollowerState, **
     return Change(order.fo_id, order.state, (target,), detail=detail, **fields)
 
 
-def _new_fills(order: PendingOrder, venue: VenueOrder, source: str) -> tuple[NewFill, ...]:
+def new_fills(order: PendingOrder, venue: VenueOrder, source: str) -> tuple[NewFill, ...]:
     """The part of the venue's cumulative fill that we have not booked: (avg₁·q₁ − avg₀·q₀)/Δq is its price."""
     delta = venue.filled_qty - order.filled_qty
     if delta <= 0:

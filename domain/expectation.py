@@ -42,7 +42,7 @@ class OrderFact:
 
     `fraction` is the part of the vault's position that the manager order closes, None where it opens. `price` is the
     manager order's reference price. `is_stale`: it is not over, and nobody has touched it for longer than its owner
-    would wait.
+    would wait. `turned_away`: a correction's manager order that was refused at the door, under its own id.
     """
 
     fo_id: str
@@ -59,6 +59,7 @@ class OrderFact:
     price: Decimal | None = None
     expires_at: datetime | None = None
     is_stale: bool = False
+    turned_away: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -27,6 +27,16 @@ def follower_order_id(mo_id: str, follower_id: str, leg: int = 0) -> str:
     return f"FO-{_digest('fo', mo_id, follower_id, str(leg))}"
 
 
+def reconciliation_id(vault: str, occasion: str) -> str:
+    """`R-…` from the vault and what started the run: the same occasion is the same run."""
+    return f"R-{_digest('reconciliation', vault, occasion)}"
+
+
+def correction_id(run_id: str, follower: str, symbol: str) -> str:
+    """`M-…`: a run corrects a follower's position in a symbol once."""
+    return f"M-{_digest('correction', run_id, follower, symbol)}"
+
+
 def vault_id(tenant_id: str, label: str, idempotency_key: str) -> str:
     return f"V_{_slug(label)}_{_digest('vault', tenant_id, idempotency_key)[:8].lower()}"
 

@@ -228,6 +228,8 @@ class _Case:
         """Why an action that the evidence asks for is not taken."""
         if self.e.policy is Policy.OBSERVE:
             return "the follower's policy is to observe"
+        if action.kind is ActionKind.ADOPT and all(o.turned_away for o in self.e.orders):
+            return "there is no order to book it under"
         if action.kind in {ActionKind.BOOK_FILL, ActionKind.ADOPT}:
             return None
         if self.e.stopped:

@@ -57,6 +57,8 @@ def rebuild(events: Iterable[Mapping[str, Any]]) -> dict[str, RebuiltOrder]:
             orders[fo_id] = _first(event)
         elif event["action"] == FILL:
             order.booked += Decimal(payload["qty"])
+            if "filled_qty" in payload:  # booked after the order was over, so that no change of state says it
+                _fill(order, payload)
         else:
             _move(order, FollowerState(event["action"]), payload)
     return orders
@@ -90,6 +92,10 @@ def _move(order: RebuiltOrder, target: FollowerState, payload: Mapping[str, Any]
     order.reason = payload["reason"]
     order.dispatch_attempts = payload["dispatch_attempts"]
     order.last_error = payload["last_error"]
+    _fill(order, payload)
+
+
+def _fill(order: RebuiltOrder, payload: Mapping[str, Any]) -> None:
     order.broker_order_ref = payload["broker_order_ref"]
     order.filled_qty = Decimal(payload["filled_qty"])
     order.avg_price = None if payload["avg_price"] is None else Decimal(payload["avg_price"])

@@ -30,6 +30,15 @@ def redrive(mo_id: str, follower_id: str, dead_letter_id: int) -> str:
     return f"mirror/{mo_id}/{follower_id}/r{dead_letter_id}"
 
 
+def reconcile(vault_id: str) -> str:
+    """The vault's schedule; the server appends the time that a run was due."""
+    return f"reconcile/{vault_id}"
+
+
+def reconcile_now(vault_id: str, run_id: str) -> str:
+    return f"reconcile/{vault_id}/{run_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class MirrorId:
     """The parts of an id below `mirror/`; exactly one of `shard` and `follower_id` is set below the root.

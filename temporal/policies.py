@@ -31,3 +31,11 @@ ATTEMPT_RETRY = RetryPolicy(
 # After this long an order whose fate the venue does not tell becomes a dead letter for a person to look at.
 ATTEMPT_GIVE_UP = timedelta(hours=24)
 CANCEL_GIVE_UP = timedelta(minutes=10)
+
+# A page of a hundred accounts, eight at once, three requests of 10 s each where a venue hardly answers.
+PAGE_TIMEOUT = timedelta(minutes=10)
+PAGE_HEARTBEAT = timedelta(seconds=10)
+PAGE_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1),
+    maximum_attempts=10,
+)  # fmt: skip

@@ -3,6 +3,7 @@
 ORCHESTRATION = "vanta-orchestration"
 FOLLOWERS = "vanta-followers"
 DISPATCH = "vanta-dispatch"
+RECONCILIATION = "vanta-reconciliation"
 BROKER_PREFIX = "vanta-broker-"
 
 WEBHOOK_ROUTE = "webhook"

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.store.database import Cursor, jsonb
-from domain.dispatch import Change
+from domain.dispatch import Change, NewFill, PendingOrder
 from domain.orders import FollowerState
+from domain.ports import VenueOrder
 from domain.sizing import plain
 
 # The outbox row only names the events: the relay composes their messages from audit_events, and with one row for all
@@ -55,7 +56,13 @@ WITH c AS (
 SELECT fo_id FROM u
 """
 
-_FILLS = f"""
+# What a late fill's event must say besides, as no change of state says it; see `book_late`.
+_AS_FILLED = """, 'filled_qty', f.filled_qty::text, 'avg_price', f.avg_price::text,
+           'broker_order_ref', f.broker_order_ref"""
+
+
+def _fills(more: str = "") -> str:
+    return f"""
 WITH n AS (
   INSERT INTO fills (fill_id, tenant_id, fo_id, follower_id, symbol, side, qty, price, source)
   SELECT x.fill_id, f.tenant_id, f.fo_id, f.follower_id, f.symbol, f.side, x.qty, x.price, x.source
@@ -90,10 +97,21 @@ WITH n AS (
 ), e AS (
   SELECT n.tenant_id, 'follower_order' AS entity, n.fo_id AS entity_id, 'fill' AS action, %(actor)s AS actor, f.mo_id,
          jsonb_build_object('fill_id', n.fill_id, 'qty', n.qty::text, 'price', n.price::text, 'side', n.side,
-           'symbol', n.symbol, 'source', n.source, 'follower_id', n.follower_id) AS payload, 1 AS n
+           'symbol', n.symbol, 'source', n.source, 'follower_id', n.follower_id{more}) AS payload, 1 AS n
   FROM n JOIN follower_orders f USING (fo_id)
 ), {EMIT}
 SELECT count(*) AS booked FROM n
+"""
+
+
+_FILLS = _fills()
+_LATE_FILLS = _fills(_AS_FILLED)
+
+# The order is over, so nothing but what was filled of it changes; its row's quantity guards against a second one.
+_LATE = """
+UPDATE follower_orders SET filled_qty = %(filled)s, avg_price = coalesce(%(avg)s, avg_price),
+  broker_order_ref = coalesce(broker_order_ref, %(ref)s), updated_at = now()
+WHERE fo_id = %(fo_id)s AND filled_qty = %(before)s RETURNING fo_id
 """
 
 _BURY = """
@@ -148,6 +166,21 @@ async def apply(cursor: Cursor, changes: Sequence[Change], *, actor: str) -> set
     if buried:
         await cursor.execute(_BURY, {"fo_ids": buried})
     return moved
+
+
+async def book_late(
+    cursor: Cursor, order: PendingOrder, fills: Sequence[NewFill], venue: VenueOrder, *, actor: str
+) -> bool:
+    """Book what a venue has filled of an order that is over with us. False where it was booked meanwhile."""
+    given = {"filled": venue.filled_qty, "avg": venue.avg_price, "ref": venue.ref}
+    await cursor.execute(_LATE, {**given, "fo_id": order.fo_id, "before": order.filled_qty})
+    if await cursor.fetchone() is None:
+        return False
+    rows = [
+        {"fo_id": order.fo_id, "fill_id": f.fill_id, "qty": f.qty, "price": f.price, "source": f.source} for f in fills
+    ]
+    await cursor.execute(_LATE_FILLS, {"fills": jsonb(rows), "actor": actor})
+    return True
 
 
 async def disable_endpoints(cursor: Cursor, follower_ids: Sequence[str], *, actor: str) -> None:

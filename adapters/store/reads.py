@@ -43,8 +43,8 @@ class Reads:
 
     async def manager_orders(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[ManagerOrder]:
         """`filters` are columns and their values; None filters nothing."""
-        wanted = _filtered(select(ManagerOrder), ManagerOrder, tenant_id, filters)
-        page = _newest(wanted, part, col(ManagerOrder.created_at), col(ManagerOrder.mo_id))
+        wanted = filtered(select(ManagerOrder), ManagerOrder, tenant_id, filters)
+        page = newest(wanted, part, col(ManagerOrder.created_at), col(ManagerOrder.mo_id))
         return await self._all(tenant_id, page)
 
     async def manager_order(self, tenant_id: str, mo_id: str) -> ManagerOrderView:
@@ -71,8 +71,8 @@ class Reads:
     async def follower_orders(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[FollowerOrder]:
         """Without `trace` and `audit`, which are large and have no place in a list."""
         light = (defer(cast("Any", FollowerOrder.trace)), defer(cast("Any", FollowerOrder.audit)))
-        wanted = _filtered(select(FollowerOrder).options(*light), FollowerOrder, tenant_id, filters)
-        page = _newest(wanted, part, col(FollowerOrder.created_at), col(FollowerOrder.fo_id))
+        wanted = filtered(select(FollowerOrder).options(*light), FollowerOrder, tenant_id, filters)
+        page = newest(wanted, part, col(FollowerOrder.created_at), col(FollowerOrder.fo_id))
         return await self._all(tenant_id, page)
 
     async def follower_order(self, tenant_id: str, fo_id: str) -> FollowerOrderView:
@@ -96,7 +96,7 @@ class Reads:
             return (await session.exec(wanted)).all()
 
     async def audit_events(self, tenant_id: str, part: Slice, **filters: str | None) -> Sequence[AuditEvent]:
-        wanted = _filtered(select(AuditEvent), AuditEvent, tenant_id, filters)
+        wanted = filtered(select(AuditEvent), AuditEvent, tenant_id, filters)
         page = _newest_by_number(wanted, part, col(AuditEvent.ts), col(AuditEvent.event_id))
         return await self._all(tenant_id, page)
 
@@ -105,7 +105,7 @@ class Reads:
             return (await session.exec(wanted)).all()
 
 
-def _filtered(
+def filtered(
     wanted: SelectOfScalar[_T], model: type[_T], tenant_id: str, filters: dict[str, str | None]
 ) -> SelectOfScalar[_T]:
     # Said here although row-level security would see to it: the policies are no conditions that an index answers.
@@ -116,7 +116,7 @@ def _filtered(
     return wanted
 
 
-def _newest(wanted: SelectOfScalar[_T], part: Slice, created: Any, key: Any) -> SelectOfScalar[_T]:
+def newest(wanted: SelectOfScalar[_T], part: Slice, created: Any, key: Any) -> SelectOfScalar[_T]:
     if part.since is not None:
         wanted = wanted.where(created >= part.since)
     if part.after is not None:
