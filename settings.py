@@ -136,6 +136,18 @@ class PriceSettings(BaseModel):
         return self
 
 
+class ReconcileSettings(BaseModel):
+    every_s: int = Field(default=900, ge=10, description="Between two runs of one vault.")
+    look_every_s: int = Field(default=60, ge=1, description="Between two looks for vaults without a schedule.")
+    page_size: int = Field(default=100, ge=1, le=500, description="Followers per activity.")
+    at_once: int = Field(default=8, ge=1, le=100, description="Accounts read at the same time.")
+    alert_bps: Decimal = Field(default=Decimal(50), gt=0, description="A follower is told of beyond this distance.")
+    stale_after_s: int = Field(
+        default=900, ge=1, description="Then an open order that nobody moved has lost its owner."
+    )
+    lookback_days: int = Field(default=7, ge=1, le=90, description="How far back an account's orders are read.")
+
+
 class RelaySettings(BaseModel):
     batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
     idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
@@ -184,6 +196,7 @@ class Settings(BaseSettings):
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

@@ -16,12 +16,14 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
+from activities.accounts import Accounts
 from activities.delivery import DeliveryActivities
 from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
 from activities.mirroring import MirrorActivities
 from activities.prices import PriceActivities
+from activities.reconciliation import Limits, ReconciliationActivities
 from activities.redrive import RedriveActivities
 from activities.sending import Sending
 from activities.wave import WaveActivities
@@ -32,11 +34,14 @@ from adapters.queue import QueueFile
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
 from adapters.store.admission import AdmissionStore
+from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.expansion import ExpansionStore
+from adapters.store.findings import FindingStore
 from adapters.store.ingestion import IngestionStore
 from adapters.store.marks import MarkStore
+from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
@@ -45,6 +50,7 @@ from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
 from temporal.orders import MirrorOrders
+from temporal.reconciliations import Corrections, keep_schedules
 from workflows.registry import ALL
 
 _log = logging.getLogger("vanta.worker")
@@ -99,7 +105,8 @@ async def orchestration(clients: Clients) -> list[Any]:
     steps += await _prices(clients)
     await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
     await schedules.ensure_marks(clients.temporal, every_s=settings.prices.every_s)
-    return [_worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)]
+    orders = _worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)
+    return [orders, _task(_keep_reconciling(clients))]
 
 
 async def followers(clients: Clients) -> list[Any]:
@@ -109,7 +116,7 @@ async def followers(clients: Clients) -> list[Any]:
     """
     # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
     tasks = clients.settings.dispatch.follower_tasks
-    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks)]
+    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -179,6 +186,36 @@ async def dispatch(clients: Clients) -> list[Any]:
         wave.dispatch_wave, delivery.deliver, delivery.confirm, delivery.cancel_at_venue, delivery.bury,
     ]  # fmt: skip
     return [_worker(clients, queues.for_route(route), steps) for route in (queues.WEBHOOK_ROUTE, *brokers)]
+
+
+def _reconciliation(clients: Clients) -> Worker:
+    """Looks at every account now and then, in the background."""
+    settings, limits = clients.settings, clients.settings.reconcile
+    brokers = build_brokers(alpaca=settings.alpaca)
+    clients.stack.push_async_callback(close_brokers, brokers)
+    reconciling = ReconciliationActivities(
+        ReconciliationStore(clients.database),
+        BooksStore(clients.database),
+        FindingStore(clients.database),
+        Accounts(brokers, SecretBox(settings.secrets.master_keys.get_secret_value())),
+        Corrections(MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)),
+        Limits(
+            limits.page_size,
+            limits.at_once,
+            limits.alert_bps,
+            timedelta(seconds=limits.stale_after_s),
+            timedelta(days=limits.lookback_days),
+        ),
+    )
+    steps: list[Callable[..., Any]] = [reconciling.open_run, reconciling.reconcile_page, reconciling.close_run]
+    return _worker(clients, queues.RECONCILIATION, steps, ALL, settings.dispatch.follower_tasks)
+
+
+async def _keep_reconciling(clients: Clients) -> None:
+    limits = clients.settings.reconcile
+    vaults = ReconciliationStore(clients.database).open_vaults
+    every, look_every = timedelta(seconds=limits.every_s), timedelta(seconds=limits.look_every_s)
+    await keep_schedules(clients.temporal, vaults, every=every, look_every=look_every)
 
 
 async def relay(clients: Clients) -> list[Any]:

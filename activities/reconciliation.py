@@ -15,11 +15,10 @@ from activities.errors import translated
 from activities.heartbeat import beating
 from domain import books as follower_books
 from domain.books import FollowerBooks, Statement, SymbolBooks
-from domain.errors import VantaError
 from domain.execution import measure
 from domain.expectation import Cause
 from domain.reconciliation import ActionKind, DriftFinding, classify
-from domain.runs import OpenedRun, RunTotals, add
+from domain.runs import Correction, OpenedRun, RunTotals, add
 from domain.sizing import plain
 
 if TYPE_CHECKING:
@@ -61,21 +60,9 @@ class CloseInput:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """An order for one follower alone; `qty` is signed."""
-
-    tenant_id: str
-    vault_id: str
-    run_id: str
-    follower_id: str
-    symbol: str
-    qty: Decimal
-
-
 class Corrections(Protocol):
     async def start(self, correction: Correction) -> str:
-        """Hand the order over; a repeat meets the first one. The manager order's id. Raises VantaError."""
+        """Hand the order over; a repeat meets the first one. The manager order's id."""
         ...
 
 
@@ -191,14 +178,8 @@ class ReconciliationActivities:
     async def _correct(self, key: RunKey, finding: DriftFinding, qty: Decimal) -> None:
         follower, symbol = finding.follower_id, finding.symbol
         correction = Correction(key.tenant_id, key.vault_id, key.run_id, follower, symbol, qty)
-        try:
-            mo_id = await self._corrections.start(correction)
-        except VantaError as error:
-            if error.retryable:
-                raise
-            _log.warning("the correction of %s in %s was refused: %s", follower, symbol, error)
-        else:
-            _log.info("%s corrects %s in %s by %s", mo_id, follower, symbol, plain(qty))
+        mo_id = await self._corrections.start(correction)
+        _log.info("%s corrects %s in %s by %s", mo_id, follower, symbol, plain(qty))
 
     async def _alert(self, page: PageKey, totals: RunTotals) -> None:
         """By event, log and metric; who was told of by the previous run already is not told of by event again."""

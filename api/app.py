@@ -20,11 +20,12 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
+from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import dead_letters, follower_orders, manager_orders, vaults
+from api.routes import dead_letters, follower_orders, manager_orders, reconciliations, vaults
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
@@ -35,6 +36,7 @@ from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
 from temporal.orders import MirrorOrders
+from temporal.reconciliations import Reconciler
 from temporal.redrives import Redrives
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -65,6 +67,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             letters=DeadLetterStore(database),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
+            reconciliations=ReconciliationStore(database),
+            reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
@@ -103,7 +107,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         redirect_slashes=False,
     )
     errors.install(app)
-    for routes in (vaults, manager_orders, follower_orders, dead_letters, health_routes):
+    for routes in (vaults, manager_orders, follower_orders, dead_letters, reconciliations, health_routes):
         app.include_router(routes.router)
     if settings.api.cors_origins:
         app.add_middleware(

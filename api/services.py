@@ -12,6 +12,7 @@ from domain.redrive import Redrivable
 if TYPE_CHECKING:
     from adapters.store.letters import DeadLetterStore
     from adapters.store.reads import Reads
+    from adapters.store.reconciliations import ReconciliationStore
     from adapters.store.registry import Registry
     from adapters.tokens import Claims
 
@@ -22,6 +23,12 @@ class Redriver(Protocol):
     async def ready(self) -> None: ...
 
     async def redrive(self, letter: Redrivable, *, actor: str) -> RedriveVerdict: ...
+
+
+class RunStarter(Protocol):
+    """What `temporal.reconciliations.Reconciler` offers."""
+
+    async def start(self, tenant_id: str, vault_id: str, run_id: str, *, actor: str) -> None: ...
 
 
 class OrderEngine(Protocol):
@@ -41,6 +48,8 @@ class Services:
     letters: "DeadLetterStore"
     engine: OrderEngine
     redrives: Redriver
+    reconciliations: "ReconciliationStore"
+    reconciler: RunStarter
     readiness: Readiness
     verify: "Callable[[str], Claims]"
     max_body_bytes: int

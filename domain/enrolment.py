@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from domain.errors import InvalidInput
 from domain.ids import is_readable_id
 from domain.personas import PERSONAS
+from domain.reconciliation import Policy
 from domain.risk_profile import check_positive, check_risk_profile
 from domain.sizing import Mode
 
@@ -101,6 +102,7 @@ class FollowerSettings:
     kill_switch: bool
     persona: str | None
     allow_short: bool = False
+    reconcile_policy: Policy = Policy.OBSERVE
 
     def check(self) -> None:
         """Raises InvalidInput naming the field."""

@@ -93,3 +93,15 @@ class ReconcileInput:
     vault_id: str
     run_id: str | None = None
     resume: Resume | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """An order for one follower alone; `qty` is signed."""
+
+    tenant_id: str
+    vault_id: str
+    run_id: str
+    follower_id: str
+    symbol: str
+    qty: Decimal

@@ -35,6 +35,12 @@ def reconcile(vault_id: str) -> str:
     return f"reconcile/{vault_id}"
 
 
+def parse_reconcile(schedule_id: str) -> str | None:
+    """The vault of a schedule; None for a schedule of something else."""
+    kind, _, vault_id = schedule_id.partition("/")
+    return vault_id if kind == "reconcile" else None
+
+
 def reconcile_now(vault_id: str, run_id: str) -> str:
     return f"reconcile/{vault_id}/{run_id}"
 

@@ -1,6 +1,7 @@
 """Schedules, created or brought up to date at start-up; running this twice changes nothing."""
 
-from datetime import timedelta
+import hashlib
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import (
     Client,
@@ -15,11 +16,15 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.common import TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
 
+from domain.runs import ReconcileInput
 from temporal import ids, queues
 
 # The server's default is a year: after an outage it would read the queue once for every interval that was missed.
 _CATCH_UP = timedelta(minutes=1)
+_RECONCILE_CATCH_UP = timedelta(minutes=5)
 
 
 async def ensure_ingest(client: Client, *, every_s: int, paused: bool) -> None:
@@ -50,3 +55,52 @@ async def _ensure(client: Client, name: str, workflow: str, every: timedelta, st
             return ScheduleUpdate(schedule=schedule)
 
         await client.get_schedule_handle(name).update(update)
+
+
+async def ensure_reconciliation(
+    client: Client, start: ReconcileInput, attributes: TypedSearchAttributes, *, every: timedelta
+) -> None:
+    """Reconcile the vault every so often, first when one interval has passed, never twice at once."""
+    name = ids.reconcile(start.vault_id)
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(
+            "ReconcileVaultWorkflow",
+            start,
+            id=name,
+            task_queue=queues.RECONCILIATION,
+            static_summary=f"reconcile {start.vault_id}",
+            typed_search_attributes=attributes,
+        ),
+        # Each vault at a time of its own within the interval, so that brokers do not hear of all at once.
+        spec=ScheduleSpec(
+            intervals=[ScheduleIntervalSpec(every=every, offset=_offset(start.vault_id, every))],
+            start_at=datetime.now(UTC) + every,
+        ),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_RECONCILE_CATCH_UP),
+        state=ScheduleState(note="compares followers' positions with their brokers and receivers"),
+    )
+    try:
+        await client.create_schedule(name, schedule)
+    except ScheduleAlreadyRunningError:
+
+        def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
+            # Who paused it, and when it first began, stays.
+            there = found.description.schedule
+            schedule.state, schedule.spec.start_at = there.state, there.spec.start_at
+            return ScheduleUpdate(schedule=schedule)
+
+        await client.get_schedule_handle(name).update(update)
+
+
+async def remove(client: Client, name: str) -> None:
+    """Delete a schedule; one that is not there is no error."""
+    try:
+        await client.get_schedule_handle(name).delete()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+
+
+def _offset(name: str, every: timedelta) -> timedelta:
+    seconds = max(1, int(every.total_seconds()))
+    return timedelta(seconds=int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % seconds)

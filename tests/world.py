@@ -74,7 +74,9 @@ class World:
         # A request is given up after 2 s instead of 10: the tests of silent receivers wait for nothing else.
         quick = {"VANTA_WEBHOOKS__TIMEOUT_MS": "2000", "VANTA_ALPACA__TIMEOUT_MS": "2000"}
         queue = {"VANTA_INGEST__QUEUE_PATH": str(self.queue), "VANTA_INGEST__EVERY_S": "1"}
-        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **env}
+        # Schedules keep quiet: a run would take the look-ups that a test has told the broker to break.
+        quiet = {"VANTA_RECONCILE__EVERY_S": "86400", "VANTA_RECONCILE__STALE_AFTER_S": "1"}
+        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)

@@ -7,8 +7,7 @@ from workflows.mirror_order import MirrorOrderWorkflow
 from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 
-<<<<<<< HEAD
-ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow]
-=======
-ALL = [MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, ReconcileVaultWorkflow]
->>>>>>> b515c65 (Compare a vault's followers with their accounts, page by page)
+ALL = [
+    MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
+    ReconcileVaultWorkflow,
+]  # fmt: skip

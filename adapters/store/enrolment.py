@@ -9,6 +9,7 @@ from uuid import UUID
 
 from domain import ids
 from domain.enrolment import FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
+from domain.reconciliation import Policy
 from domain.sizing import Mode, plain
 from models import Follower, Vault
 
@@ -75,6 +76,7 @@ def follower_settings(follower: Follower) -> FollowerSettings:
         follower.kill_switch,
         follower.persona,
         follower.allow_short,
+        Policy(follower.reconcile_policy),
     )
 
 

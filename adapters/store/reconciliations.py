@@ -15,6 +15,7 @@ from domain.runs import OpenedRun, RunTotals
 from models import Drift, Reconciliation, Vault
 
 ACTOR = "system:reconciliation"
+_NOBODY = str(UUID(int=0))  # all vaults are listed by a function that needs no tenant
 # A run that has not ended after this long was stopped from outside; it must not keep the next one from starting.
 _ABANDONED = timedelta(hours=1)
 
@@ -115,6 +116,20 @@ class ReconciliationStore:
         async with self._database.session(tenant_id) as session:
             await require(session, Reconciliation, "reconciliation", run_id)
             return (await session.exec(wanted.where(beyond))).all()
+
+    async def open_vaults(self) -> dict[str, str]:
+        """Every open vault of every tenant, with its tenant."""
+        async with self._database.cursor(_NOBODY) as cursor:
+            await cursor.execute("SELECT vault_id, tenant_id FROM all_vaults()")
+            return {row["vault_id"]: str(row["tenant_id"]) for row in await cursor.fetchall()}
+
+    async def running(self, tenant_id: str, vault_id: str, run_id: str) -> str | None:
+        """Another run of the vault that is under way. Raises NotFound for the vault."""
+        await self.require_vault(tenant_id, vault_id)
+        given = {"tenant": tenant_id, "vault": vault_id, "run": run_id, "abandoned": _ABANDONED}
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_RUNNING, given)
+            return next((row["run_id"] for row in await cursor.fetchall() if not row["abandoned"]), None)
 
     async def require_vault(self, tenant_id: str, vault_id: str) -> None:
         """Raises NotFound."""

@@ -173,7 +173,9 @@ class Registry:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
             changed = changed_settings(before, after)
             if changed:
-                row.sqlmodel_update({**changed, "mode": after.mode.value})
+                row.sqlmodel_update(
+                    {**changed, "mode": after.mode.value, "reconcile_policy": after.reconcile_policy.value}
+                )
                 session.add(row)
                 payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}
                 await emit(session, tenant_id, "follower", follower_id, "updated", actor, payload)

@@ -11,6 +11,7 @@ from api.schemas.common import Answer, DecimalStr, Request
 from api.schemas.vaults import Money
 from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, NewFollower, public_url
 from domain.errors import InvalidInput
+from domain.reconciliation import Policy
 from domain.sizing import Mode
 
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=4_096)]
@@ -94,6 +95,11 @@ class FollowerChangesBody(Request):
     kill_switch: StrictBool = Field(default=False, description="On: nothing more is sent to this follower.")
     persona: str | None = Field(default=None, max_length=64)
     allow_short: StrictBool = Field(default=False, description="Whether orders may open shorts for this follower.")
+    reconcile_policy: Policy = Field(
+        default=Policy.OBSERVE,
+        description="What reconciliation may do: nothing; book fills, take over what was closed by hand and sell what "
+        "a missed exit left; or also buy what a failed order did not.",
+    )
 
     def changes(self) -> dict[str, Any]:
         """Raises InvalidInput for none."""
@@ -117,6 +123,7 @@ class Follower(Answer):
     fractional: bool
     persona: str | None
     allow_short: bool
+    reconcile_policy: str
     webhook: Webhook | None
     bridged_brokers: dict[str, Any] | None = Field(examples=[{"equities_ref": "cred/F_bob_7hq2m4zt/alpaca"}])
     endpoint_disabled_at: datetime | None

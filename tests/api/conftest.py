@@ -18,6 +18,7 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
+from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
@@ -83,6 +84,16 @@ class FakeRedriver:
         code, reason = self.refusals.get(letter.dead_letter_id, (None, None))
         state = FollowerState.RETRY if code is None else FollowerState.DEAD_LETTER
         return RedriveVerdict(letter.dead_letter_id, letter.fo_id, code is None, state, 5, code, reason)
+
+
+@dataclass
+class FakeReconciler:
+    """Remembers which runs it was asked to start: vault, run, actor."""
+
+    started: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def start(self, tenant_id: str, vault_id: str, run_id: str, *, actor: str) -> None:
+        self.started.append((vault_id, run_id, actor))
 
 
 @dataclass
@@ -173,15 +184,26 @@ def redriver() -> FakeRedriver:
     return FakeRedriver()
 
 
+@pytest.fixture(scope="session")
+def reconciler() -> FakeReconciler:
+    return FakeReconciler()
+
+
 @pytest.fixture(autouse=True)
-def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver) -> None:
+def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver, reconciler: FakeReconciler) -> None:
     vars(engine).update(vars(FakeEngine()))
+    vars(reconciler).update(vars(FakeReconciler()))
     vars(redriver).update(vars(FakeRedriver()))
 
 
 @pytest.fixture(scope="session")
 async def client(
-    settings: Settings, database: Database, registry: Registry, engine: FakeEngine, redriver: FakeRedriver
+    settings: Settings,
+    database: Database,
+    registry: Registry,
+    engine: FakeEngine,
+    redriver: FakeRedriver,
+    reconciler: FakeReconciler,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -191,6 +213,8 @@ async def client(
             letters=DeadLetterStore(database),
             engine=engine,
             redrives=redriver,
+            reconciliations=ReconciliationStore(database),
+            reconciler=reconciler,
             readiness=Readiness({}, frozenset()),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
