@@ -88,7 +88,7 @@ class Reads:
 
     async def nav_marks(self, tenant_id: str, vault_id: str, part: Slice) -> Sequence[NavMark]:
         """Raises NotFound for the vault."""
-        wanted = _newest(
+        wanted = newest(
             select(NavMark).where(NavMark.holder_id == vault_id), part, col(NavMark.asof), col(NavMark.holder_id)
         )
         async with self._database.session(tenant_id) as session:
