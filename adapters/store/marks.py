@@ -26,12 +26,16 @@ WHERE excluded.asof > p.asof OR (excluded.asof = p.asof AND excluded.price <> p.
 RETURNING symbol
 """
 
-_READ = """
-SELECT v.nav_usd, v.nav_told_usd, v.nav_fault, v.cash_usd,
-  (SELECT coalesce(jsonb_agg(jsonb_build_object('symbol', h.symbol, 'qty', h.qty::text, 'price', p.price::text,
-     'asof', p.asof) ORDER BY h.symbol), '[]')
-   FROM positions h LEFT JOIN prices p ON p.symbol = h.symbol
-   WHERE h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.qty <> 0) AS holdings,
+# Of the vault `v`, with their last prices; each is for `read_holding`.
+HOLDINGS = """
+(SELECT coalesce(jsonb_agg(jsonb_build_object('symbol', w.symbol, 'qty', w.qty::text, 'price', q.price::text,
+   'asof', q.asof) ORDER BY w.symbol), '[]')
+ FROM positions w LEFT JOIN prices q ON q.symbol = w.symbol
+ WHERE w.tenant_id = v.tenant_id AND w.holder_id = v.vault_id AND w.qty <> 0)
+"""
+
+_READ = f"""
+SELECT v.nav_usd, v.nav_told_usd, v.nav_fault, v.cash_usd, {HOLDINGS} AS holdings,
   (SELECT jsonb_build_object('cash', m.cash_usd::text, 'positions', m.positions)
    FROM nav_marks m WHERE m.holder_id = v.vault_id ORDER BY m.asof DESC LIMIT 1) AS last
 FROM vaults v WHERE v.vault_id = %s FOR UPDATE OF v
