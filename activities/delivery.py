@@ -1,5 +1,6 @@
 """What an order's owner does: attempts two to five, asking the venue, following it to its end, burying it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,8 +12,8 @@ from activities.errors import RETRY_LATER, STILL_OPEN, again_in, translated
 from activities.sending import Sending
 from domain import retry
 from domain.dispatch import Change, PendingOrder, absent, reported
-from domain.errors import VenueError
-from domain.orders import FOLLOWER_ENDS, FollowerState
+from domain.errors import VantaError, VenueError
+from domain.orders import CALLED_OFF, FOLLOWER_ENDS, FollowerState
 from domain.ports import VenueOrder
 from domain.sizing import plain
 
@@ -81,6 +82,8 @@ class DeliveryActivities:
         order = await self._read(key)
         if order.state in FOLLOWER_ENDS:
             return _status(order)
+        if order.guards.manager_state in CALLED_OFF:
+            await self._cancel_there(order)
         # A receiver that has confirmed a part cannot be asked for the rest.
         venue = None if order.is_webhook else await self._look_up(order)
         if venue is not None:
@@ -94,9 +97,9 @@ class DeliveryActivities:
     async def cancel_at_venue(self, key: FollowerOrderKey) -> None:
         """Ask the venue to cancel an order that is open there; `confirm` then sees what came of it."""
         order = await self._read(key)
-        if order.state in {_F.ACK, _F.PARTIALLY_FILLED} and not order.is_webhook and order.broker_order_ref:
+        if _open_at_venue(order):
             async with translated():
-                await self._sending.broker(order).cancel(self._sending.credentials(order), order.broker_order_ref)
+                await self._cancel(order)
 
     @activity.defn
     async def bury(self, bury: BuryInput) -> OrderStatus:
@@ -117,6 +120,19 @@ class DeliveryActivities:
             change = absent(now) if now.state is _F.UNKNOWN else Change(now.fo_id, now.state)
             await self._store.change(cursor, change)
         return await self._after(order, change)
+
+    async def _cancel_there(self, order: PendingOrder) -> None:
+        """For an owner that no cancel has reached: one that was started by a redrive, or found its order late.
+
+        Whatever the venue says to it, the look-up that follows tells what has come of the order.
+        """
+        if _open_at_venue(order):
+            with suppress(VantaError):
+                await self._cancel(order)
+
+    async def _cancel(self, order: PendingOrder) -> None:
+        assert order.broker_order_ref is not None
+        await self._sending.broker(order).cancel(self._sending.credentials(order), order.broker_order_ref)
 
     async def _look_up(self, order: PendingOrder) -> VenueOrder | None:
         """Raises a retry of this activity where the venue cannot tell."""
@@ -150,6 +166,10 @@ class DeliveryActivities:
     async def _read(self, key: FollowerOrderKey) -> PendingOrder:
         async with self._store.locked(key.tenant_id, key.fo_id) as (_, order):
             return order
+
+
+def _open_at_venue(order: PendingOrder) -> bool:
+    return order.state in {_F.ACK, _F.PARTIALLY_FILLED} and not order.is_webhook and order.broker_order_ref is not None
 
 
 def _status(order: PendingOrder) -> OrderStatus:

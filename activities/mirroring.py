@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.errors import translated
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, OrderRef, Settlement
+from domain.orders import ManagerState
 
 if TYPE_CHECKING:
     from adapters.objects import ObjectStore
@@ -38,6 +39,7 @@ class CancelInput:
     mo_id: str
     actor: str
     shards: int = 0
+    expired: bool = False
 
 
 class MirrorActivities:
@@ -101,12 +103,13 @@ class MirrorActivities:
     @activity.defn
     async def cancel(self, order: CancelInput) -> Cancellation:
         """Stop every send that is still to come; then write down, as cancelled, the orders that nobody had stored."""
-        first = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+        wanted = ManagerState.EXPIRED if order.expired else ManagerState.CANCELLED
+        first = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor, wanted)
         for shard in range(order.shards):
             await self._expansion.expand(order.tenant_id, order.mo_id, shard)
         if not order.shards:
             return first
-        rest = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor)
+        rest = await self._settlement.cancel(order.tenant_id, order.mo_id, order.actor, wanted)
         return replace(rest, cancelled=first.cancelled + rest.cancelled)
 
     @activity.defn

@@ -18,8 +18,6 @@ from domain.orders import ManagerState
 from models import ManagerOrder
 from temporal.orders import EngineUnavailable
 
-_REFUSED = frozenset({ManagerState.REJECTED, ManagerState.EXPIRED})
-
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -55,7 +53,7 @@ async def place(services: Services, caller: Principal, key: str, raw: Mapping[st
 
 
 async def cancel(services: Services, caller: Principal, mo_id: str) -> Cancellation:
-    """Cancel what can be; an order that is cancelled already is no error.
+    """Cancel what can be; an order that is cancelled already is no error, one that has expired is.
 
     Raises NotFound, Problem `order-ended`, EngineUnavailable.
     """
@@ -64,7 +62,7 @@ async def cancel(services: Services, caller: Principal, mo_id: str) -> Cancellat
         done = await services.engine.cancel(mo_id, actor=caller.actor)
     except WorkflowUpdateFailedError as error:
         raise Problem(409, "order-ended", str(error.cause or error)[:500], field="mo_id") from error
-    if done is not None:
+    if done is not None and done.state is ManagerState.CANCELLED:
         return done
     order = (await services.reads.manager_order(caller.tenant_id, mo_id)).order
     if order.state != ManagerState.CANCELLED:
@@ -88,7 +86,7 @@ async def _outcome(services: Services, order: MirrorOrderInput, verdict: Admissi
 def _from_row(row: ManagerOrder, digest: str) -> Placed:
     _check_fingerprint(row.fingerprint, digest)
     state = ManagerState(row.state)
-    if state in _REFUSED:
+    if row.effect is None and state is not ManagerState.RECEIVED:
         code, _, reason = (row.reason or "").partition(": ")
         raise _refusal(row.mo_id, code, reason, None)
     return Placed(row.mo_id, state, row.followers, replayed=True)

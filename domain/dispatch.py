@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from domain import retry
+from domain import guards, retry
 from domain.guards import GuardFacts
-from domain.orders import FollowerState, OrderType, Side, TimeInForce, check_follower
+from domain.orders import CALLED_OFF, FollowerState, OrderType, Side, TimeInForce, check_follower
 from domain.ports import ChildOrder, OutcomeKind, SendOutcome, VenueOrder, VenueStatus
 from domain.sizing import plain
 
@@ -201,14 +201,22 @@ def orphaned(order: PendingOrder) -> Change:
 
 
 def absent(order: PendingOrder) -> Change:
-    """The venue provably has nothing under our id: the attempt is spent, the order may be sent again."""
+    """The venue provably has nothing under our id: the attempt is spent, the order may be sent again.
+
+    Not where its manager order has been called off meanwhile: then it is over.
+    """
+    detail = {"code": "absent_at_venue"}
+    if order.guards.manager_state in CALLED_OFF:
+        return Change(order.fo_id, order.state, (_F.CANCELLED,), reason=call_off_reason(order), detail=detail)
     # A redrive that had to ask first has not tried yet.
     wait = retry.wait_after(order.fo_id, order.tries) if order.tries else timedelta(0)
     if wait is None:
-        return Change(
-            order.fo_id, order.state, (_F.DEAD_LETTER,), reason="retries_exhausted", detail={"code": "absent_at_venue"}
-        )
-    return Change(order.fo_id, order.state, (_F.RETRY,), wait=wait, detail={"code": "absent_at_venue"})
+        return Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason="retries_exhausted", detail=detail)
+    return Change(order.fo_id, order.state, (_F.RETRY,), wait=wait, detail=detail)
+
+
+def call_off_reason(order: PendingOrder) -> str:
+    return guards.CALL_OFF_REASONS[order.guards.manager_state]
 
 
 def reported(order: PendingOrder, venue: VenueOrder, source: str) -> Change:

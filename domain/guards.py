@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.admission import Halt
-from domain.orders import FollowerState, ManagerState
+from domain.orders import CALLED_OFF, FollowerState, ManagerState
 from domain.sessions import TradingHours
 from domain.sizing import Effect
 
 # What `check` asks, in its order, as an explanation names it; the version goes up whenever the list changes.
 GUARDS_VERSION = "2"
 GUARDS = ("kill_switch", "halt", "maintenance", "manager_order", "expiry", "trading_session", "endpoint")
+
+# Why a follower's order ends with its manager order.
+CALL_OFF_REASONS = {ManagerState.CANCELLED: "manager_order_cancelled", ManagerState.EXPIRED: "expired"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,10 @@ def check(facts: GuardFacts, now: datetime) -> Stop | None:
         return Stop(FollowerState.KILLED, f"vault_{facts.halt}")
     if facts.maintenance:
         return Stop(FollowerState.KILLED, "vault_maintenance")
-    if facts.manager_state is ManagerState.CANCELLED:
-        return Stop(FollowerState.CANCELLED, "manager_order_cancelled")
-    overdue = opens and facts.expires_at is not None and facts.expires_at <= now
-    if overdue or facts.manager_state is ManagerState.EXPIRED:
-        return Stop(FollowerState.CANCELLED, "expired")
+    if facts.manager_state in CALLED_OFF:
+        return Stop(FollowerState.CANCELLED, CALL_OFF_REASONS[facts.manager_state])
+    if opens and facts.expires_at is not None and facts.expires_at <= now:
+        return Stop(FollowerState.CANCELLED, CALL_OFF_REASONS[ManagerState.EXPIRED])
     if opens and facts.hours is not None and not facts.hours.is_open(now):
         return Stop(FollowerState.CANCELLED, "outside_session")
     if facts.endpoint_disabled:

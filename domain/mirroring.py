@@ -39,8 +39,9 @@ class MirrorOrderInput:
 class Admission:
     """What became of the order at the door. `code`, `reason` and `field` say why it was refused.
 
-    `routes` are, for each page, those that it has something to send by. The last three are the platform's settings,
-    which workflows must not read themselves; they bound what one manager order has under way at once.
+    `routes` are, for each page, those that it has something to send by. `wave` and the two after it are the platform's
+    settings, which workflows must not read themselves; they bound what one manager order has under way at once.
+    `expires_at` is when what is then still open of an opening order is called off; reductions have none.
     """
 
     mo_id: str
@@ -56,15 +57,20 @@ class Admission:
     wave: bool = True
     waves_at_once: int = 50
     children_starting: int = 50
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """`cancelled` orders had never been sent; `in_flight` ones are being cancelled where the venue allows it."""
+    """`cancelled` orders had never been sent; `in_flight` ones are being cancelled where the venue allows it.
+
+    `state` is the manager order's: another than was asked for where something else came first.
+    """
 
     mo_id: str
     cancelled: int
     in_flight: int
+    state: ManagerState = ManagerState.CANCELLED
 
 
 @dataclass(frozen=True, slots=True)

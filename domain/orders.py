@@ -91,6 +91,9 @@ FOLLOWER_TRANSITIONS: dict[FollowerState, frozenset[FollowerState]] = {
     _F.KILLED: frozenset(),
 }
 
+# Nothing more is sent for these, and what is open at a venue is cancelled there.
+CALLED_OFF = frozenset({_M.CANCELLED, _M.EXPIRED})
+
 # A dead letter ends its workflow; an operator's redrive opens a new one: `unknown` where an attempt may have arrived.
 FOLLOWER_ENDS = frozenset(s for s, to in FOLLOWER_TRANSITIONS.items() if not to) | {_F.DEAD_LETTER}
 FOLLOWER_ERRORS = frozenset({_F.REJECTED, _F.DEAD_LETTER})

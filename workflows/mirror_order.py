@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import Priority
@@ -29,6 +29,7 @@ _PAGES_STARTING = 100
 
 # Runs that began before waves belonged to the manager order go on as they began: their pages send their own.
 PATCH_WAVES = "waves-by-the-manager-order"
+_EXPIRY = "system:expiry"
 
 
 @dataclass(slots=True)
@@ -52,6 +53,8 @@ class MirrorOrderWorkflow:
         self._owns_waves = True
         self._sent = 0
         self._cancelled = False
+        self._expired = False
+        self._expiry: asyncio.Task[None] | None = None
         self._settling = False
 
     @workflow.run
@@ -65,6 +68,8 @@ class MirrorOrderWorkflow:
             await workflow.wait_condition(workflow.all_handlers_finished)
             return MirrorResult(admission.state)
         self._show(f"**dispatching** · {admission.followers} followers in {admission.shards} pages")
+        if admission.expires_at is not None:
+            self._expiry = asyncio.create_task(self._expire(admission.expires_at))
         if self._owns_waves:
             await self._mirror(admission)
         else:
@@ -90,27 +95,43 @@ class MirrorOrderWorkflow:
     @workflow.update
     async def cancel(self, actor: str) -> Cancellation:
         """Cancel what was never sent, and have the rest cancelled where its venue allows it."""
-        assert self._admission is not None  # the validator has seen it
-        done = await workflow.execute_activity_method(
-            MirrorActivities.cancel,
-            CancelInput(self._order.tenant_id, self._order.mo_id, actor, self._admission.shards),
-            start_to_close_timeout=policies.STORE_TIMEOUT,
-            retry_policy=policies.STORE_RETRY,
-            summary="cancel what was never sent",
-            priority=_HOT,
-        )
-        self._cancelled = True
-        for shard in list(self._shards.values()):
-            await _signal(shard, MirrorShardWorkflow.cancel)
-        self._show(f"**cancelled** · {done.cancelled} never sent, {done.in_flight} on their way")
-        return done
+        return await self._call_off(actor)
 
     @cancel.validator
     def _may_cancel(self, actor: str) -> None:
         if self._admission is None or not self._admission.accepted:
             raise ApplicationError("the order was not admitted, so there is nothing to cancel", type="not-admitted")
+        if self._expired:
+            raise ApplicationError("the order has expired already", type="already-expired")
         if self._settling:
             raise ApplicationError("the order has settled already", type="already-settled")
+
+    async def _expire(self, at: datetime) -> None:
+        """What is still open when the order's time is over is called off; the fills that came stay."""
+        wait, summary = max(at - workflow.now(), timedelta(0)), f"expires at {at.isoformat()}"
+        try:
+            await workflow.wait_condition(
+                lambda: self._settling or self._cancelled, timeout=wait, timeout_summary=summary
+            )
+        except TimeoutError:
+            await self._call_off(_EXPIRY, expired=True)
+
+    async def _call_off(self, actor: str, *, expired: bool = False) -> Cancellation:
+        """Cancel or expire: the same path, to the owners and through them to the venues."""
+        assert self._admission is not None
+        done = await workflow.execute_activity_method(
+            MirrorActivities.cancel,
+            CancelInput(self._order.tenant_id, self._order.mo_id, actor, self._admission.shards, expired),
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="cancel what was never sent",
+            priority=_HOT,
+        )
+        self._cancelled, self._expired = True, done.state is ManagerState.EXPIRED
+        for shard in list(self._shards.values()):
+            await _signal(shard, MirrorShardWorkflow.cancel)
+        self._show(f"**{done.state}** · {done.cancelled} never sent, {done.in_flight} on their way")
+        return done
 
     async def _admit(self) -> Admission:
         try:
@@ -231,6 +252,8 @@ class MirrorOrderWorkflow:
 
     async def _settle(self) -> Settlement:
         self._settling = True
+        if self._expiry is not None:
+            await self._expiry
         await workflow.wait_condition(workflow.all_handlers_finished)
         return await workflow.execute_activity_method(
             MirrorActivities.settle,

@@ -31,7 +31,7 @@ SELECT count(*) FROM a
 """
 
 _STORED = """
-SELECT state, reason, fingerprint, followers, shards,
+SELECT state, reason, fingerprint, followers, shards, effect, expires_at,
   (SELECT coalesce(jsonb_agg(to_jsonb(p.routes) ORDER BY p.shard), '[]') FROM snapshot_pages p WHERE p.mo_id = m.mo_id)
     AS routes
 FROM manager_orders m WHERE mo_id = %s
@@ -111,12 +111,13 @@ class AdmissionStore:
         if row is None:
             return None
         state = ManagerState(row["state"])
-        refused = state in {ManagerState.REJECTED, ManagerState.EXPIRED}
+        refused = row["effect"] is None
         code, _, reason = (row["reason"] or "").partition(": ")
         return Admission(
             mo_id, not refused, state, row["fingerprint"], code=code if refused else None,
             reason=reason if refused else None, followers=row["followers"], shards=row["shards"],
             routes=_routes(row["routes"]),
+            expires_at=row["expires_at"] if row["effect"] == Effect.OPEN else None,
         )  # fmt: skip
 
     async def _refuse(self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, refusal: OrderRefused) -> Admission:
@@ -157,6 +158,7 @@ class AdmissionStore:
         return Admission(
             order.mo_id, accepted=True, state=ManagerState.DISPATCHING, fingerprint=order.fingerprint,
             followers=frozen["followers"], shards=frozen["shards"], routes=_routes(frozen["routes"]),
+            expires_at=intent.expires_at if effect is Effect.OPEN else None,
         )  # fmt: skip
 
     async def _insert(

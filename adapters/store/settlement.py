@@ -7,13 +7,18 @@ from adapters.store import changes
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from domain.dispatch import Change
+from domain.guards import CALL_OFF_REASONS
 from domain.mirroring import Cancellation, Settlement
-from domain.orders import FOLLOWER_ENDS, FOLLOWER_ERRORS, FollowerState, ManagerState, check_manager
+from domain.orders import CALLED_OFF, FOLLOWER_ENDS, FOLLOWER_ERRORS, FollowerState, ManagerState, check_manager
 
 ACTOR = "system:settlement"
-_CANCELLED = "manager_order_cancelled"
 _UNSENT = (FollowerState.SIZED, FollowerState.RETRY)
-_NEVER_SENT = (FollowerState.CANCELLED, FollowerState.SKIPPED, FollowerState.SHADOWED, FollowerState.KILLED)
+_NO_FILL = frozenset(
+    {
+        FollowerState.CANCELLED, FollowerState.SKIPPED, FollowerState.SHADOWED, FollowerState.KILLED,
+        FollowerState.REJECTED,
+    }
+)  # fmt: skip
 
 _MOVE = f"""
 WITH u AS (
@@ -33,17 +38,31 @@ SELECT event_id, tenant_id, entity, entity_id, action, actor, mo_id, payload, ts
 WHERE mo_id = %s ORDER BY event_id
 """
 
-# The quantity at the price that it was taken at; an order without a price leaves the cash unknown, as it made it.
+# Only where no follower has got anything of the order or still may: no fill, and no order whose fate is open. What a
+# later exit has taken off already cannot be taken off again. The cash comes back at the price that it went out at; an
+# order without one leaves the cash unknown, as it made it.
 _GIVE_BACK = """
 WITH m AS (
-  UPDATE manager_orders SET given_back_at = now() WHERE mo_id = %s AND given_back_at IS NULL RETURNING *,
-    qty * (CASE side WHEN 'buy' THEN 1 ELSE -1 END) AS delta
+  UPDATE manager_orders SET given_back_at = now()
+  WHERE mo_id = %(mo_id)s AND given_back_at IS NULL AND kind = 'order' AND NOT EXISTS (
+    SELECT 1 FROM follower_orders f WHERE f.mo_id = %(mo_id)s AND (f.filled_qty > 0 OR f.state <> ALL(%(no_fill)s)))
+  RETURNING *, CASE side WHEN 'buy' THEN 1 ELSE -1 END AS sign
+), b AS (
+  SELECT m.mo_id, m.vault_id, m.tenant_id, m.symbol, m.sign * CASE effect
+    WHEN 'open' THEN greatest(least(m.qty, h.qty * m.sign), 0) ELSE m.qty END AS delta
+  FROM m JOIN positions h ON h.tenant_id = m.tenant_id AND h.holder_id = m.vault_id AND h.symbol = m.symbol
 ), paid AS (
-  UPDATE vaults v SET cash_usd = v.cash_usd + m.delta * (s.body ->> 'price')::numeric
-  FROM m JOIN snapshots s USING (mo_id) WHERE v.vault_id = m.vault_id
+  UPDATE vaults v SET cash_usd = v.cash_usd + b.delta * (s.body ->> 'price')::numeric
+  FROM b JOIN snapshots s USING (mo_id) WHERE v.vault_id = b.vault_id
 )
-UPDATE positions h SET qty = h.qty - m.delta, updated_at = now()
-FROM m WHERE h.tenant_id = m.tenant_id AND h.holder_id = m.vault_id AND h.symbol = m.symbol
+UPDATE positions h SET qty = h.qty - b.delta, updated_at = now()
+FROM b WHERE h.tenant_id = b.tenant_id AND h.holder_id = b.vault_id AND h.symbol = b.symbol
+"""
+
+# As long as it is live, what it still may buy or sell counts as reserved.
+_NOT_LIVE = """
+UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND m.live
+  AND NOT EXISTS (SELECT 1 FROM follower_orders f WHERE f.mo_id = m.mo_id AND f.state <> ALL(%(ends)s))
 """
 
 
@@ -52,7 +71,10 @@ class SettlementStore:
         self._database = database
 
     async def settle(self, tenant_id: str, mo_id: str) -> Settlement:
-        """Close a dispatching order; one that is already closed stays as it is. A repeat gives the same answer."""
+        """Close a dispatching order; one that is already closed stays as it is. A repeat gives the same answer.
+
+        The vault of an order that was called off gets its quantity back if it has turned out that nobody traded it.
+        """
         async with self._database.cursor(tenant_id) as cursor:
             counts = await _counts(cursor, mo_id)
             state = await _state(cursor, mo_id)
@@ -62,35 +84,32 @@ class SettlementStore:
                 target = ManagerState.SETTLED_WITH_ERRORS if failed else ManagerState.SETTLED
                 await _move(cursor, mo_id, state, target, ACTOR, {"counts": counts})
                 state = target
+            elif state in CALLED_OFF:
+                await _give_back(cursor, mo_id)
+            await cursor.execute(_NOT_LIVE, {"mo_id": mo_id, "ends": [s.value for s in FOLLOWER_ENDS]})
         return Settlement(mo_id, state, counts)
 
-    async def cancel(self, tenant_id: str, mo_id: str, actor: str) -> Cancellation:
-        """Cancel what was never sent, in the transaction that stops every later send; count what is on its way."""
+    async def cancel(
+        self, tenant_id: str, mo_id: str, actor: str, wanted: ManagerState = ManagerState.CANCELLED
+    ) -> Cancellation:
+        """Cancel or expire: end what was never sent, in the transaction that stops every later send.
+
+        Counts what is on its way. An order that is called off already is gone through again, for what has come since;
+        one that has ended otherwise stays as it is.
+        """
         async with self._database.cursor(tenant_id) as cursor:
-            state = await _state(cursor, mo_id)
-            if state is ManagerState.DISPATCHING:
-                await _move(cursor, mo_id, state, ManagerState.CANCELLED, actor, {})
-            elif state is not ManagerState.CANCELLED:
-                return Cancellation(mo_id, 0, 0)
-            await cursor.execute(
-                "SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND state = ANY(%s) "
-                "ORDER BY fo_id FOR UPDATE",
-                [mo_id, [s.value for s in _UNSENT]],
-            )
-            moves = [
-                Change(
-                    r["fo_id"], FollowerState(r["state"]), (FollowerState.CANCELLED,), reason="manager_order_cancelled"
-                )
-                for r in await cursor.fetchall()
-            ]
-            cancelled = await changes.apply(cursor, moves, actor=actor)
+            before = state = await _state(cursor, mo_id)
+            if before is ManagerState.DISPATCHING:
+                await _move(cursor, mo_id, before, wanted, actor, {})
+                state = wanted
+            if state not in CALLED_OFF:
+                return Cancellation(mo_id, 0, 0, state)
+            cancelled = await _end_unsent(cursor, mo_id, CALL_OFF_REASONS[state], actor)
             counts = await _counts(cursor, mo_id)
-            open_states = {s.value for s in _OPEN}
-            in_flight = sum(n for s, n in counts.items() if s in open_states)
-            # The vault gets its quantity back only where no follower can have acted on the order.
-            if state is ManagerState.DISPATCHING and all(s in {x.value for x in _NEVER_SENT} for s in counts):
-                await cursor.execute(_GIVE_BACK, [mo_id])
-        return Cancellation(mo_id, len(cancelled), in_flight)
+            in_flight = sum(n for s, n in counts.items() if s in _OPEN)
+            if before is ManagerState.DISPATCHING:
+                await _give_back(cursor, mo_id)
+        return Cancellation(mo_id, cancelled, in_flight, state)
 
     async def trade_log(self, tenant_id: str, mo_id: str) -> AsyncGenerator[dict[str, Any]]:
         """Every audit event of the order's tree, in order, as they come from the server; close what is not exhausted.
@@ -102,7 +121,21 @@ class SettlementStore:
                 yield event
 
 
-_OPEN = (FollowerState.SENT, FollowerState.UNKNOWN, FollowerState.ACK, FollowerState.PARTIALLY_FILLED)
+_OPEN = frozenset({FollowerState.SENT, FollowerState.UNKNOWN, FollowerState.ACK, FollowerState.PARTIALLY_FILLED})
+
+
+async def _end_unsent(cursor: Cursor, mo_id: str, reason: str, actor: str) -> int:
+    await cursor.execute(
+        "SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND state = ANY(%s) ORDER BY fo_id FOR UPDATE",
+        [mo_id, [s.value for s in _UNSENT]],
+    )
+    rows = await cursor.fetchall()
+    ends = [Change(r["fo_id"], FollowerState(r["state"]), (FollowerState.CANCELLED,), reason=reason) for r in rows]
+    return len(await changes.apply(cursor, ends, actor=actor))
+
+
+async def _give_back(cursor: Cursor, mo_id: str) -> None:
+    await cursor.execute(_GIVE_BACK, {"mo_id": mo_id, "no_fill": [s.value for s in _NO_FILL]})
 
 
 async def _state(cursor: Cursor, mo_id: str) -> ManagerState:

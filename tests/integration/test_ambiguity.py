@@ -1,5 +1,8 @@
 """Sent, and no answer: nothing is bought twice, nothing is lost."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
 from simulators.alpaca.behaviour import Behaviour as Trading
@@ -90,3 +93,36 @@ async def test_cancelling_reaches_an_order_that_is_open_at_the_broker(world: Wor
     assert orders[stuck]["filled_qty"] == 5
     [mo] = await world.rows("SELECT state FROM manager_orders WHERE mo_id = %s", admission.mo_id)
     assert mo["state"] == "cancelled"
+
+
+async def test_an_unfilled_order_is_cancelled_at_the_broker_when_its_time_is_over(world: World):
+    vault = await world.vault()
+    stuck = await world.bridged(vault, Trading(life=Life(ending="stuck", steps=2, fill_steps=0)))
+    half = await world.bridged(vault, Trading(life=Life(ending="stuck", steps=2, fill_steps=1)))
+    failing = await world.webhook(vault, Behaviour(kind="fail", status=503))
+    expires_at = datetime.now(UTC) + timedelta(seconds=3)
+    admission = await world.submit(vault, "buy", 10, tif="gtc", meta={"expires_at": expires_at.isoformat()})
+    result = await world.settled(admission.mo_id)
+    assert result.state == "expired"
+    orders = await world.follower_orders(admission.mo_id)
+    assert {f: (orders[f]["state"], orders[f]["filled_qty"]) for f in orders} == {
+        stuck: ("cancelled", 0), half: ("cancelled", 5), failing: ("cancelled", 0),
+    }  # fmt: skip
+    assert orders[failing]["reason"] == "expired"
+    for follower in (stuck, half):
+        [there] = world.alpaca.orders(orders[follower]["fo_id"])
+        assert there["statuses"] == ["canceled"]
+    assert await world.holding(half) == 5
+    [mo] = await world.rows("SELECT state, live FROM manager_orders WHERE mo_id = %s", admission.mo_id)
+    assert (mo["state"], mo["live"]) == ("expired", False)
+
+
+async def test_an_expired_order_is_neither_cancelled_nor_refused_afterwards(world: World):
+    vault = await world.vault()
+    await world.bridged(vault, Trading(life=Life(ending="stuck", steps=2, fill_steps=0)))
+    expires_at = datetime.now(UTC) + timedelta(seconds=2)
+    more: dict[str, Any] = {"tif": "gtc", "meta": {"expires_at": expires_at.isoformat()}, "key": f"expiring-{vault}"}
+    admission = await world.submit(vault, "buy", 10, **more)
+    await world.settled(admission.mo_id)
+    assert await world.orders.cancel(admission.mo_id, actor="user:test") is None
+    assert await world.resubmit_ended(vault, "buy", 10, **more) is None

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,22 @@ async def waves_cancelled_before_the_page(world: World) -> Found:
     }
 
 
+async def expired(world: World) -> Found:
+    """Its time is over while one order is open at its broker and another waits for its next attempt."""
+    vault = await world.vault()
+    stuck = await world.bridged(vault, _STUCK)
+    failing = await world.webhook(vault, Behaviour(kind="fail", status=503))
+    meta = {"expires_at": (datetime.now(UTC) + timedelta(seconds=8)).isoformat()}
+    mo_id = (await world.submit(vault, "buy", 10, tif="gtc", meta=meta)).mo_id
+    await world.settled(mo_id)
+    return {
+        "mirror_order_expired": ids.mirror(mo_id),
+        "mirror_shard_expired": ids.shard(mo_id, 0),
+        "follower_order_expired_at_broker": ids.follower_order(mo_id, stuck),
+        "follower_order_expired_between_attempts": ids.follower_order(mo_id, failing),
+    }
+
+
 async def waves_refused(world: World) -> Found:
     """Refused within the workflow's first task, where admission is a local activity."""
     mo_id = (await world.submit(await world.vault(), "sell", 10)).mo_id
@@ -174,7 +191,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, marked,
+        waves_cancelled_before_the_page, waves_refused, expired, marked,
     )
 }  # fmt: skip
 

@@ -215,7 +215,8 @@ class FakeMirroring:
         self.calls.append(f"cancel by {order.actor}")
         for fo_id in list(self.delivering):
             del self.delivering[fo_id]
-        return Cancellation(order.mo_id, len(self.orders), 0)
+        state = ManagerState.EXPIRED if order.expired else ManagerState.CANCELLED
+        return Cancellation(order.mo_id, len(self.orders), 0, state)
 
     @activity.defn
     async def archive(self, key: OrderKey) -> str:
