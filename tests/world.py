@@ -30,6 +30,7 @@ from stack import Stack
 from temporal import ids as workflow_ids
 from temporal.client import connect
 from temporal.orders import MirrorOrders
+from temporal.reconciliations import Reconciler
 from workflows.mirror_order import MirrorResult
 
 PRICES = {"AAPL": Decimal(200), "MSFT": Decimal(400), "NVDA": Decimal(150)}
@@ -175,3 +176,14 @@ class World:
     async def holding(self, holder_id: str, symbol: str = "AAPL") -> Decimal:
         found = await self.rows("SELECT qty FROM positions WHERE holder_id = %s AND symbol = %s", holder_id, symbol)
         return found[0]["qty"] if found else Decimal(0)
+
+    async def reconcile(self, vault_id: str) -> list[dict[str, Any]]:
+        """A whole run of the vault; the drifts that it found."""
+        self._once += 1
+        run_id = ids.reconciliation_id(vault_id, str(self._once))
+        reconciler = Reconciler(self.temporal, timeout_s=20)
+        await reconciler.start(self.tenant_id, vault_id, run_id, actor=ACTOR)
+        handle = self.temporal.get_workflow_handle(workflow_ids.reconcile_now(vault_id, run_id))
+        async with asyncio.timeout(60):
+            await handle.result()
+        return await self.rows("SELECT * FROM drifts WHERE run_id = %s ORDER BY follower_id", run_id)
