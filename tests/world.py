@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
@@ -177,13 +177,17 @@ class World:
         found = await self.rows("SELECT qty FROM positions WHERE holder_id = %s AND symbol = %s", holder_id, symbol)
         return found[0]["qty"] if found else Decimal(0)
 
-    async def reconcile(self, vault_id: str) -> list[dict[str, Any]]:
-        """A whole run of the vault; the drifts that it found."""
+    async def start_reconciling(self, vault_id: str) -> WorkflowHandle[Any, Any]:
         self._once += 1
         run_id = ids.reconciliation_id(vault_id, str(self._once))
         reconciler = Reconciler(self.temporal, timeout_s=20)
         await reconciler.start(self.tenant_id, vault_id, run_id, actor=ACTOR)
-        handle = self.temporal.get_workflow_handle(workflow_ids.reconcile_now(vault_id, run_id))
+        return self.temporal.get_workflow_handle(workflow_ids.reconcile_now(vault_id, run_id))
+
+    async def reconcile(self, vault_id: str) -> list[dict[str, Any]]:
+        """A whole run of the vault; the drifts that it found."""
+        run = await self.start_reconciling(vault_id)
         async with asyncio.timeout(60):
-            await handle.result()
+            await run.result()
+        run_id = run.id.rpartition("/")[2]
         return await self.rows("SELECT * FROM drifts WHERE run_id = %s ORDER BY follower_id", run_id)

@@ -7,10 +7,12 @@ from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mark_prices import Marked, MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
 from workflows.mirror_shard import MirrorShardWorkflow
+from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
+    from domain.runs import ReconcileInput, RunTotals
 
 
 @workflow.defn(name="FollowerOrderWorkflow")
@@ -71,4 +73,16 @@ class MarkingTwice(MarkPricesWorkflow):
         return await super().run()
 
 
-ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice]
+@workflow.defn(name="ReconcileVaultWorkflow")
+class OpeningTwice(ReconcileVaultWorkflow):
+    @workflow.init
+    def __init__(self, start: ReconcileInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: ReconcileInput) -> RunTotals | None:
+        await self._open()
+        return await super().run(start)
+
+
+ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice]

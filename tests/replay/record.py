@@ -13,11 +13,13 @@ import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowExecutionStatus
 
+from adapters.store.reconciliations import ReconciliationStore
 from simulators.alpaca.behaviour import Behaviour as Trading
 from simulators.alpaca.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
@@ -30,7 +32,7 @@ _IDENTITY = re.compile(r"\d+@[A-Za-z0-9._-]+")
 Found = dict[str, str]  # history's name → workflow id
 # A wave writes its results down after 4 s at the latest, and a page begins then if one of them is due for more; so a
 # receiver must be able to keep its wave waiting for longer than the tests' usual 2 s.
-_PATIENT = {"VANTA_WEBHOOKS__TIMEOUT_MS": "10000"}
+_PATIENT = {"VANTA_WEBHOOKS__TIMEOUT_MS": "10000", "VANTA_RECONCILE__PAGE_SIZE": "2"}
 _SLOW = Behaviour(delay_ms=8_000)
 _STUCK = Trading(life=Life(ending="stuck", steps=2, fill_steps=1))
 
@@ -187,11 +189,25 @@ async def marked(world: World) -> Found:
             await asyncio.sleep(0.5)
 
 
+async def reconciled(world: World) -> Found:
+    """Two pages of followers, one of whom has sold by hand; and a run that finds another one under way."""
+    vault = await world.vault()
+    by_hand, _, _ = [await world.bridged(vault) for _ in range(3)]
+    await world.settled((await world.submit(vault, "buy", 10)).mo_id)
+    world.alpaca.trade_by_hand(by_hand, "sell", "AAPL", Decimal(4))
+    whole = await world.start_reconciling(vault)
+    await whole.result()
+    await ReconciliationStore(world.database).open(world.tenant_id, vault, "R-of-another")
+    refused = await world.start_reconciling(vault)
+    await refused.result()
+    return {"reconcile_vault": whole.id, "reconcile_vault_not_alone": refused.id}
+
+
 SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, expired, marked,
+        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled,
     )
 }  # fmt: skip
 
