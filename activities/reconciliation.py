@@ -14,11 +14,11 @@ from activities.accounts import Accounts
 from activities.errors import translated
 from activities.heartbeat import beating
 from domain import books as follower_books
-from domain.books import FollowerBooks, Statement, SymbolBooks
+from domain.books import FollowerBooks, Statement, SymbolBooks, Times
 from domain.execution import measure
 from domain.expectation import Cause
 from domain.reconciliation import ActionKind, DriftFinding, classify
-from domain.runs import Correction, OpenedRun, RunTotals, add
+from domain.runs import Correction, OpenedRun, RunTotals, add, measure_path
 from domain.sizing import plain
 
 if TYPE_CHECKING:
@@ -107,11 +107,12 @@ class ReconciliationActivities:
     async def reconcile_page(self, page: PageKey) -> PageResult:
         """Compare a page of followers with their accounts; a repeat finds what is left to do."""
         key, now, limits = page.key, datetime.now(UTC), self._limits
-        since = page.run.previous_at or now - limits.lookback
+        back = now - limits.lookback
+        times = Times(page.run.previous_at or back, back, now - limits.stale_after)
         async with translated():
             followers = await self._books.page(
-                key.tenant_id, key.vault_id, after=page.after, limit=limits.page_size, since=since,
-                stale_before=now - limits.stale_after,
+                key.tenant_id, key.vault_id, after=page.after, limit=limits.page_size, times=times,
+                previous=page.run.previous_run_id,
             )  # fmt: skip
             done: list[RunTotals] = []
             gate = asyncio.Semaphore(limits.at_once)
@@ -142,12 +143,15 @@ class ReconciliationActivities:
             finding = classify(follower_books.evidence(books, symbol, said, now))
             drift += finding.drift_bps or 0
             await self._take(page, symbol, finding, totals)
+        totals.path = measure_path(books.follower_id, drift)
         if abs(drift) > self._limits.alert_bps:
             totals.alerts.append({"follower_id": books.follower_id, "bps": plain(drift)})
         return totals
 
     async def _ask(self, key: RunKey, books: FollowerBooks, now: datetime, totals: RunTotals) -> dict[str, Statement]:
-        since = max(books.bound_at, now - self._limits.lookback)
+        # Further back where an order of ours is open for longer: its fills must be seen.
+        oldest = min((o.at for s in books.symbols for o in s.orders if not o.is_over), default=now)
+        since = max(books.bound_at, min(oldest, now - self._limits.lookback))
         said: dict[str, Statement] = {}
         for given in books.accounts:
             statement = said[given.venue] = await self._accounts.read(given, since)

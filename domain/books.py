@@ -50,6 +50,20 @@ class FollowerBooks:
     accounts: tuple[BrokerKey, ...]
     symbols: tuple[SymbolBooks, ...]
     executions: tuple[Execution, ...] = ()
+    opens_stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a run looks back to: orders that filled after `filled_since` are measured, symbols that were ordered after
+
+    `ordered_since` are compared even if nothing is held, and an open order that nobody has moved since `stale_before`
+    has lost its owner.
+    """
+
+    filled_since: datetime
+    ordered_since: datetime
+    stale_before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +101,5 @@ def evidence(books: FollowerBooks, symbol: SymbolBooks, said: Mapping[str, State
         books.is_webhook,
         symbol.mark if symbol.mark is not None else (None if held is None else held.price),
         books.base_usd,
+        books.opens_stopped,
     )

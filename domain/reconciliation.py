@@ -8,15 +8,16 @@ account holds beyond ours. Signed units.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from domain.expectation import ZERO, Cause, Expectation, FillFact, OrderFact, expect
+from domain.evidence import Account, Evidence, Policy
+from domain.expectation import ZERO, Cause, Expectation, OrderFact, expect
 from domain.ports import AccountOrder, VenueOrder, VenueStatus
 from domain.sizing import floor_to, plain
 
+__all__ = ["Account", "Action", "ActionKind", "DriftFinding", "Evidence", "Policy", "classify"]
 _LISTED = 20
 _VENUE_OVER = frozenset(
     {VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.EXPIRED, VenueStatus.REJECTED}
@@ -24,14 +25,6 @@ _VENUE_OVER = frozenset(
 # Where two parts are equally large, the one that more can be done about is named.
 _RANK = (Cause.KILL_OR_SKIP, Cause.CAP, Cause.ROUNDING)
 _BPS = Decimal("0.01")
-
-
-class Policy(StrEnum):
-    """What a follower allows: nothing, bookkeeping and reductions, or corrective opens as well."""
-
-    OBSERVE = "observe"
-    CORRECT = "correct"
-    CORRECT_AND_OPEN = "correct_and_open"
 
 
 class ActionKind(StrEnum):
@@ -48,39 +41,6 @@ class Action:
     kind: ActionKind
     qty: Decimal
     fills: tuple[VenueOrder, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the broker says of one symbol; `orders` are all of the account's in it, whoever placed them."""
-
-    qty: Decimal
-    orders: tuple[AccountOrder, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is known of one follower and symbol at `now`.
-
-    `account` is None for a webhook follower, and where the venue could not be read: `unreachable` then says why.
-    `stopped` while a kill switch, a halt or a maintenance keeps orders from this follower. `base_usd` is the vault's
-    NAV times the follower's scale.
-    """
-
-    follower_id: str
-    symbol: str
-    booked: Decimal
-    step: Decimal
-    now: datetime
-    orders: tuple[OrderFact, ...] = ()
-    fills: tuple[FillFact, ...] = ()
-    account: Account | None = None
-    unreachable: str | None = None
-    policy: Policy = Policy.OBSERVE
-    stopped: bool = False
-    is_webhook: bool = False
-    mark: Decimal | None = None
-    base_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +201,8 @@ class _Case:
     def _not_opened(self, action: Action) -> str | None:
         if self.e.policy is not Policy.CORRECT_AND_OPEN:
             return "the follower's policy opens nothing"
+        if self.e.opens_stopped:
+            return "a halt keeps what opens from this follower"
         if self.e.is_webhook:
             return "nobody can tell what a webhook follower has closed by hand"
         if any(o.side.sign * action.qty < 0 for o in self._own_orders()):

@@ -12,6 +12,8 @@ from domain.execution import Quality
 from domain.sizing import plain
 
 _LISTED = 200
+_WORST = 50
+_BPS = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,15 @@ class OpenedRun:
     previous_run_id: str | None = None
     previous_at: datetime | None = None
     alerted: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Paths:
+    """How far followers' results are from their expected ones, in basis points; `worst` are the furthest."""
+
+    followers: int = 0
+    off_bps_sum: Decimal = Decimal(0)
+    worst: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -38,10 +49,12 @@ class RunTotals:
     unreachable: list[dict[str, str]] = field(default_factory=list)
     alerts: list[dict[str, str]] = field(default_factory=list)
     quality: Quality = field(default_factory=Quality)
+    path: Paths = field(default_factory=Paths)
 
     def summary(self) -> dict[str, Any]:
         """As it is stored: decimals as strings."""
         quality = self.quality
+        path, followers = self.path, self.path.followers
         slippage = quality.slippage_bps_sum / quality.priced if quality.priced else None
         return {
             "in_flight": self.in_flight,
@@ -50,14 +63,23 @@ class RunTotals:
             "actions": self.actions,
             "unreachable": self.unreachable,
             "alerts": self.alerts,
+            "path": {
+                "followers": followers,
+                "mean_off_bps": plain((path.off_bps_sum / followers).quantize(_BPS)) if followers else None,
+                "worst": path.worst,
+            },
             "orders": {
                 "filled": quality.orders,
-                "mean_slippage_bps": None if slippage is None else plain(slippage.quantize(Decimal("0.01"))),
+                "mean_slippage_bps": None if slippage is None else plain(slippage.quantize(_BPS)),
                 "mean_latency_ms": round(quality.latency_ms_sum / quality.timed) if quality.timed else None,
                 "max_latency_ms": quality.latency_ms_max,
                 "worst": [asdict(e) for e in quality.worst],
             },
         }
+
+
+def measure_path(follower_id: str, bps: Decimal) -> Paths:
+    return Paths(1, abs(bps), [{"follower_id": follower_id, "bps": plain(bps)}] if bps else [])
 
 
 def add(parts: Iterable[RunTotals]) -> RunTotals:
@@ -72,9 +94,16 @@ def add(parts: Iterable[RunTotals]) -> RunTotals:
         causes.update(part.causes)
         actions.update(part.actions)
         qualities.append(part.quality)
+        whole.path.followers += part.path.followers
+        whole.path.off_bps_sum += part.path.off_bps_sum
+        whole.path.worst = _furthest(whole.path.worst + part.path.worst)
     whole.causes, whole.actions = dict(sorted(causes.items())), dict(sorted(actions.items()))
     whole.quality = execution.merge(qualities)
     return whole
+
+
+def _furthest(paths: list[dict[str, str]]) -> list[dict[str, str]]:
+    return sorted(paths, key=lambda path: (-abs(Decimal(path["bps"])), path["follower_id"]))[:_WORST]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ WITH d AS (
 SELECT count(*) FROM d
 """
 
+# Held until the finding is recorded, so that a run cannot be given up in between.
+_UNDER_WAY = "SELECT 1 FROM reconciliations WHERE run_id = %s AND state = 'running' FOR SHARE"
+
 # Orders that came, moved or filled since the books were read make them another matter: the next run's.
 _UNMOVED = """
 SELECT count(*) AS orders, coalesce(sum(filled_qty), 0) AS filled,
@@ -98,10 +101,14 @@ class FindingStore:
     async def record(
         self, tenant_id: str, vault_id: str, run: OpenedRun, books: SymbolBooks, finding: DriftFinding
     ) -> bool:
-        """Record a drift, and do to our books what it asks for. False where its orders have moved meanwhile."""
+        """Record a drift, and do to our books what it asks for.
+
+        False where its orders have moved meanwhile, or the run was taken for abandoned and another one has begun.
+        """
         given = {"tenant": tenant_id, "follower": finding.follower_id, "symbol": finding.symbol}
         async with self._database.cursor(tenant_id) as cursor:
-            if not await _unmoved(cursor, given, books):
+            await cursor.execute(_UNDER_WAY, [run.run_id])
+            if await cursor.fetchone() is None or not await _unmoved(cursor, given, books):
                 return False
             await cursor.execute(_FIND, {**given, **_row(run, finding), "vault": vault_id, "actor": ACTOR})
             if finding.action is not None and finding.action.kind is ActionKind.ADOPT:

@@ -146,7 +146,7 @@ FAULTS: list[VenueError | Exception] = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-async def test_one_account_that_fails_is_evidence_and_the_others_are_compared(fault: Exception):
+async def test_one_follower_s_failure_does_not_stop_the_others(fault: Exception):
     desk = Desk([books("F_1"), books("F_2"), books("F_3", booked=0)], broker=FakeBroker({"F_2": fault}, Decimal(0)))
     desk.followers[0] = books("F_1", symbols=())
     totals = (await desk.page()).totals
@@ -206,10 +206,20 @@ async def test_a_follower_off_its_path_is_told_of_once():
     symbol = SymbolBooks("AAPL", Decimal(0), Decimal(1), Decimal(100), "alpaca", (order,), ())
     desk = Desk([books("F_1", symbols=(symbol,)), books("F_2")])
     totals = (await desk.page()).totals
-    assert totals.alerts == [{"follower_id": "F_1", "bps": "-100"}]
+    assert totals.alerts == totals.path.worst == [{"follower_id": "F_1", "bps": "-100"}]
+    assert (totals.path.followers, totals.path.off_bps_sum) == (2, Decimal(100))
     assert desk.findings.alerts == ["F_1"]
     await desk.page(replace(RUN, alerted=("F_1",)))
     assert desk.findings.alerts == ["F_1"]
+
+
+async def test_orders_are_read_further_back_where_one_of_ours_is_open_for_longer():
+    at = NOW - timedelta(days=20)
+    open_order = OrderFact("FO-1", at, Side.BUY, Decimal(1), Decimal(1), Decimal(0), FollowerState.ACK)
+    symbol = SymbolBooks("AAPL", Decimal(0), Decimal(1), None, "alpaca", (open_order,), ())
+    desk = Desk([books("F_1", symbols=(symbol,))], Limits(lookback=timedelta(days=7)))
+    await desk.page()
+    assert at - desk.broker.since[0] == timedelta(minutes=5)
 
 
 async def test_orders_are_read_since_the_follower_joined_or_as_far_back_as_is_looked():

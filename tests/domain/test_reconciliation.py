@@ -36,7 +36,7 @@ def test_a_follower_that_holds_what_it_should_has_no_drift():
     assert (finding.cause, finding.action, finding.is_drift, finding.evidence) == (None, None, False, {})
 
 
-def test_a_fill_that_we_missed_is_booked_once():
+def test_a_lost_stream_frame_does_not_leave_a_position_unknown_for_ever():
     desk = Desk()
     fo_id = desk.order("buy", 10, state=F.DEAD_LETTER, venue_filled=10)
     first, second = desk.settle()
@@ -45,7 +45,7 @@ def test_a_fill_that_we_missed_is_booked_once():
     assert (second.cause, second.booked) == (None, 10)
 
 
-def test_what_the_follower_closed_by_hand_is_taken_over_and_never_opened_again():
+def test_a_resync_does_not_re_open_what_the_follower_closed_by_hand():
     desk = held_ten()
     desk.by_hand("sell", 4)
     first, second = desk.settle()
@@ -252,6 +252,22 @@ def test_every_history_has_one_finding_whatever_the_order_of_its_evidence(
         assert finding.expected == finding.booked == finding.actual
     if finding.cause in {None, Cause.IN_FLIGHT, Cause.CAP, Cause.ROUNDING, Cause.UNKNOWN} or policy is Policy.OBSERVE:
         assert finding.action is None
+
+
+def test_rounding_does_not_make_a_sync_oscillate():
+    desk = Desk()
+    for _ in range(5):
+        desk.order("buy", 3, wanted=Decimal("3.4"))
+        desk.order("sell", 1, fraction=Decimal("0.4"))
+        assert [shape(f)[1] for f in desk.settle()] == [None]
+
+
+def test_a_halt_of_opens_keeps_corrective_opens_away_and_no_reduction():
+    short, long = Desk(), held_ten()
+    short.order("buy", 10, state=F.DEAD_LETTER)
+    long.order("sell", 10, state=F.DEAD_LETTER, fraction=ALL)
+    assert shape(short.look(opens_stopped=True)) == (Cause.KILL_OR_SKIP, None, None)
+    assert shape(long.look(opens_stopped=True)) == (Cause.KILL_OR_SKIP, ActionKind.REDUCE, -10)
 
 
 @given(_STEPS, st.sampled_from([Policy.CORRECT, Policy.CORRECT_AND_OPEN]))

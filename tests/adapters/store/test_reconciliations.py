@@ -16,7 +16,7 @@ from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from adapters.store.waves import WaveStore
 from domain import books as follower_books
-from domain.books import FollowerBooks, Statement
+from domain.books import FollowerBooks, Statement, Times
 from domain.dispatch import Change
 from domain.enrolment import BrokerAccount
 from domain.errors import NotFound
@@ -30,6 +30,7 @@ from domain.runs import OpenedRun, RunTotals
 from tests.adapters.store.orders import EQUITY, Floor
 
 NOW = datetime.now(UTC)
+TIMES = Times(NOW - timedelta(days=1), NOW - timedelta(days=1), NOW - timedelta(hours=1))
 ALPACA = BrokerAccount("alpaca", "AK", "secret")
 
 
@@ -58,8 +59,7 @@ class Account:
 
     async def books(self) -> FollowerBooks:
         page = await BooksStore(self.floor.database).page(
-            self.floor.tenant_id, self.floor.vault_id, after="", limit=100, since=NOW - timedelta(days=1),
-            stale_before=NOW - timedelta(hours=1),
+            self.floor.tenant_id, self.floor.vault_id, after="", limit=100, times=TIMES, previous=None
         )  # fmt: skip
         return next(books for books in page if books.follower_id == self.follower_id)
 
@@ -271,6 +271,26 @@ async def test_a_vault_has_one_run_at_a_time_and_an_abandoned_one_does_not_block
     assert [row["state"] for row in states] == ["failed", "done", "running"]
     events = await floor.rows("SELECT payload FROM audit_events WHERE action = 'reconciled'")
     assert [e["payload"]["run_id"] for e in events] == ["R-other"]
+
+
+async def test_a_run_that_was_given_up_records_and_does_nothing_more(floor: Floor):
+    account = await bridged(floor)
+    await place(floor, account)
+    account.trade("by-hand", Side.SELL, 4)
+    finding, run = await account.look(), await account.open()
+    await floor.rows("UPDATE reconciliations SET started_at = now() - interval '2 hours'")
+    await account.open()
+    assert not await account.findings.record(floor.tenant_id, floor.vault_id, run, account.seen, finding)
+    assert await account.state() == (10, 1)
+
+
+async def test_a_halt_of_opens_lets_reductions_pass(floor: Floor):
+    account = await bridged(floor)
+    assert not (await account.books()).opens_stopped
+    for halt, stopped in (("halt_opens", False), ("halt_all", True), ("flatten", True)):
+        await floor.rows("UPDATE vaults SET halt = %s", halt)
+        books = await account.books()
+        assert (books.stopped, books.opens_stopped) == (stopped, True)
 
 
 async def test_who_was_told_of_by_the_previous_run_is_known(floor: Floor):
