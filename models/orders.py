@@ -19,6 +19,7 @@ class ManagerOrder(SQLModel, table=True):
         Index("ix_manager_orders_page", "tenant_id", "created_at", "mo_id"),
         Index("ix_manager_orders_vault", "vault_id", "created_at"),
         Index("ix_manager_orders_live", "vault_id", postgresql_where=text("live")),
+        Index("ix_manager_orders_only", "only_follower_id", postgresql_where=text("only_follower_id IS NOT NULL")),
     )
 
     mo_id: str = Field(primary_key=True)

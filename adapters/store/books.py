@@ -51,8 +51,8 @@ WHERE o.tenant_id = %(tenant)s AND o.follower_id = ANY(%(followers)s) AND o.symb
 # Corrections that were turned away at the door, so that they are not tried again with every run.
 _TURNED_AWAY = """
 SELECT mo_id, only_follower_id AS follower_id, symbol, side, qty, created_at FROM manager_orders
-WHERE tenant_id = %(tenant)s AND vault_id = %(vault)s AND kind = 'correction' AND state IN ('rejected', 'expired')
-  AND only_follower_id = ANY(%(followers)s)
+WHERE tenant_id = %(tenant)s AND only_follower_id = ANY(%(followers)s) AND kind = 'correction'
+  AND state IN ('rejected', 'expired')
 """
 
 _FILLS = """

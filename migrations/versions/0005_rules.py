@@ -96,6 +96,13 @@ def _columns() -> None:
         "ix_manager_orders_live", "manager_orders", ["vault_id"], unique=False, postgresql_where=sa.text("live")
     )
     op.create_index("ix_manager_orders_vault", "manager_orders", ["vault_id", "created_at"], unique=False)
+    op.create_index(
+        "ix_manager_orders_only",
+        "manager_orders",
+        ["only_follower_id"],
+        unique=False,
+        postgresql_where=sa.text("only_follower_id IS NOT NULL"),
+    )
     op.add_column("follower_orders", _numeric("carry", "0"))
     op.add_column("follower_orders", sa.Column("attempts_base", sa.Integer(), server_default="0", nullable=False))
     for name in ("redriven_by", "purged_by", "purge_reason"):
