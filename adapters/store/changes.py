@@ -189,6 +189,7 @@ async def disable_endpoints(cursor: Cursor, follower_ids: Sequence[str], *, acto
 
 
 def _row(change: Change) -> dict[str, Any]:
+    wait_ms = None if change.wait is None else int(change.wait.total_seconds() * 1000)
     return {
         "fo_id": change.fo_id,
         "source": change.source.value,
@@ -199,6 +200,6 @@ def _row(change: Change) -> dict[str, Any]:
         "ref": change.broker_order_ref,
         "filled": None if change.filled_qty is None else plain(change.filled_qty),
         "avg": None if change.avg_price is None else plain(change.avg_price),
-        "wait_ms": None if change.wait is None else int(change.wait.total_seconds() * 1000),
-        "detail": change.detail,
+        "wait_ms": wait_ms,
+        "detail": change.detail if wait_ms is None else {**change.detail, "wait_ms": wait_ms},
     }

@@ -162,7 +162,9 @@ class DispatchStore:
             attempt = order.attempts + 1
             if attempt == 1:
                 await exits.release(cursor, order.mo_id, order.shard, [order.qty])
-            await self.change(cursor, Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt))
+            detail = {"guards": guards.GUARDS_VERSION}
+            change = Change(order.fo_id, order.state, (FollowerState.SENT,), attempts=attempt, detail=detail)
+            await self.change(cursor, change)
             await cursor.execute(_OPEN_ATTEMPT, [order.fo_id, attempt, order.tenant_id])
             return replace(order, state=FollowerState.SENT, attempts=attempt)
         # What may already have arrived cannot be called killed or cancelled: a person has to look.

@@ -13,7 +13,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from adapters.store.dag import read_dag
 from adapters.store.database import Database
 from adapters.store.entities import require
+from adapters.store.stories import read_story
 from domain.errors import InvalidInput
+from domain.explain import Story
 from domain.requests import Slice
 from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, NavMark, Vault
 
@@ -30,9 +32,12 @@ class ManagerOrderView:
 
 @dataclass(frozen=True, slots=True)
 class FollowerOrderView:
+    """`story` is all that its explanation is told from."""
+
     order: FollowerOrder
     attempts: Sequence[Attempt]
     fills: Sequence[Fill]
+    story: Story
 
 
 class Reads:
@@ -80,7 +85,8 @@ class Reads:
         fills = select(Fill).where(Fill.fo_id == fo_id).order_by(col(Fill.ts), col(Fill.fill_id))
         async with self._database.session(tenant_id) as session:
             order = await require(session, FollowerOrder, "follower_order", fo_id)
-            return FollowerOrderView(order, (await session.exec(attempts)).all(), (await session.exec(fills)).all())
+            tries, filled = (await session.exec(attempts)).all(), (await session.exec(fills)).all()
+            return FollowerOrderView(order, tries, filled, await read_story(session, order, tries, filled))
 
     async def dag(self, tenant_id: str, mo_id: str) -> bytes:
         """UTF-8 JSON of the order's whole tree. Raises NotFound."""

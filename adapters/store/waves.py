@@ -74,7 +74,7 @@ WITH i AS (
   SELECT tenant_id, 'follower_order', fo_id, state, %(actor)s, mo_id,
     jsonb_build_object('from', 'sized', 'to', state, 'follower_id', follower_id, 'dispatch_attempts', dispatch_attempts,
       'reason', reason, 'last_error', last_error, 'broker_order_ref', broker_order_ref,
-      'filled_qty', filled_qty::text, 'avg_price', avg_price::text), 2
+      'filled_qty', filled_qty::text, 'avg_price', avg_price::text, 'guards', '{guards.GUARDS_VERSION}'), 2
   FROM i
 ), {EMIT}
 SELECT fo_id FROM i

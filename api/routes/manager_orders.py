@@ -49,7 +49,10 @@ async def place_manager_order(
     """Place an order on a vault.
 
     201: admitted, and its followers' orders are on their way. 202: taken, but the verdict was not there in time;
-    repeat the request under the same key to hear it. 422 `order-refused`: `code` says which guard refused it.
+    repeat the request under the same key to hear it. 422 `order-refused`: `code` says which guard refused it, and the
+    document says what to do. `message-rate` and `outside-session` say when to try again; `duplicate-intent` names the
+    earlier order, and `meta.allow_duplicate` lets a second one pass that is meant. `meta.expires_at` ends what is then
+    still open of an order that opens a position; reductions do not expire.
     """
     placed = await placing.place(services, caller, key, raw)
     response.headers["Location"] = f"/v1/manager-orders/{placed.mo_id}"
@@ -89,7 +92,10 @@ async def get_manager_order(caller: OrderReader, services: ServicesDep, mo_id: M
 async def cancel_manager_order(
     caller: OrderWriter, services: ServicesDep, mo_id: ManagerOrderId, response: Response
 ) -> CancelledOrder:
-    """Cancel what was never sent, and at the venue what is open there. A repeat is no error."""
+    """Cancel what was never sent, and at the venue what is open there.
+
+    A repeat is no error. An order that has settled or expired is 409: an expiry has done the same already.
+    """
     try:
         done = await placing.cancel(services, caller, mo_id)
     except EngineUnavailable as error:

@@ -42,7 +42,9 @@ class NewManagerOrderBody(Request):
     limit_price: Annotated[Decimal, Field(gt=0)] | None = None
     tif: TimeInForce = TimeInForce.DAY
     meta: dict[str, Any] = Field(
-        default={}, description="expires_at, reference_price, reason_vector, conviction, provenance, and your own."
+        default={},
+        description="expires_at, reference_price, allow_duplicate (bool), reason_vector, provenance, conviction "
+        "{score 0 to 1, band, overrides {risk_averse, growth, contrarian, hedged: -1 to 1}}, and your own.",
     )
 
 
@@ -142,13 +144,42 @@ class TraceStep(Answer):
     why: str
 
 
+class Reason(Answer):
+    """`rule` is for machines, `text` for people; `event_id` is the audit event that it is written in."""
+
+    rule: str
+    text: str
+    event_id: int | None
+
+
+class Moment(Answer):
+    at: datetime
+    action: str
+    actor: str
+    text: str
+    event_id: int
+
+
+class Explanation(Answer):
+    """Why this order, why this size, why now; `text` is a short paragraph for the follower."""
+
+    why: list[Reason]
+    size: list[Reason] = Field(description="One sentence for every factor, cap and rounding, in their order.")
+    timeline: list[Moment] = Field(description="Admission, guards passed at each claim, answers, waits, fills, end.")
+    text: str
+
+
 class FollowerOrderDetail(FollowerOrder):
-    """Why this size: `trace`, every factor, cap and rounding in order. What happened then: attempts and fills."""
+    """Why this size: `trace`, every factor, cap and rounding in order. What happened then: attempts and fills.
+
+    `explanation` says all of it in words, each linked to its audit event.
+    """
 
     trace: list[TraceStep]
     audit: dict[str, Any]
     attempts: list[Attempt] = Field(default=[])
     fills: list[Fill] = Field(default=[])
+    explanation: Explanation | None = None
 
 
 class DagSnapshot(Answer):

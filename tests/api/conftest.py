@@ -47,6 +47,7 @@ class FakeEngine:
     verdict: dict[str, Any] = field(default_factory=dict)
     error: Exception | None = None
     ended: bool = False
+    cancel_finds: ManagerState = ManagerState.CANCELLED
 
     async def admit(self, order: MirrorOrderInput) -> Admission | None:
         self.admitted.append(order)
@@ -61,7 +62,7 @@ class FakeEngine:
         self.cancelled.append((mo_id, actor))
         if self.error is not None:
             raise self.error
-        return None if self.ended else Cancellation(mo_id, cancelled=3, in_flight=1)
+        return None if self.ended else Cancellation(mo_id, 3, 1, self.cancel_finds)
 
 
 @dataclass

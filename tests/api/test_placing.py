@@ -1,5 +1,6 @@
 """Placing and cancelling manager orders: what the engine says, in the words of the API."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from adapters.store.admission import AdmissionStore
 from adapters.store.registry import Registry
+from adapters.store.settlement import SettlementStore
 from domain import ids
 from domain.orders import ManagerState
 from models import Price
@@ -156,3 +158,21 @@ async def test_a_cancel_without_an_engine_is_503_and_with_a_slow_one_202(
     answer = await caller.http.delete(f"{PATH}/{placed}")
     assert answer.status_code == 202
     assert answer.json()["state"] == "dispatching"
+
+
+async def test_an_order_that_has_expired_cannot_be_cancelled_and_its_repeat_is_no_refusal(
+    caller: Caller, engine: FakeEngine, admission: AdmissionStore
+) -> None:
+    body = await _order(caller, meta={"expires_at": (utc() + timedelta(hours=1)).isoformat()})
+    mo_id = (await caller.post(PATH, body, key="k-1")).json()["mo_id"]
+    await admission.admit(engine.admitted.pop(), utc())
+    await SettlementStore(caller.database).cancel(caller.tenant_id, mo_id, "system:expiry", ManagerState.EXPIRED)
+    engine.ended = True
+    problem(await caller.http.delete(f"{PATH}/{mo_id}"), 409, "order-ended", "mo_id")
+    repeat = await caller.post(PATH, body, key="k-1")
+    assert (repeat.status_code, repeat.json()["state"]) == (201, "expired")
+
+
+async def test_a_cancel_that_comes_after_the_expiry_says_so(caller: Caller, engine: FakeEngine, placed: str) -> None:
+    engine.cancel_finds = ManagerState.EXPIRED
+    problem(await caller.http.delete(f"{PATH}/{placed}"), 409, "order-ended", "mo_id")

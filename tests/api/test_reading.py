@@ -140,6 +140,14 @@ async def test_a_follower_order_explains_its_size_and_what_happened(caller: Call
     order = (await caller.get(f"/v1/follower-orders/{fo_id}")).json()
     assert order["qty"] == "5"
     assert [step["rule"] for step in order["trace"]] == ["manager_qty", "scale", "multiplier", "step"]
+    told = order["explanation"]
+    assert [reason["rule"] for reason in told["size"]][:4] == [step["rule"] for step in order["trace"]]
+    assert [(moment["action"], moment["at"][-1]) for moment in told["timeline"]] == [
+        ("received", "Z"), ("dispatching", "Z"), ("shadowed", "Z"),
+    ]  # fmt: skip
+    events = {event["event_id"] for event in (await caller.get("/v1/audit-events", limit=200)).json()["items"]}
+    assert {item["event_id"] for part in ("why", "size", "timeline") for item in told[part]} <= events
+    assert "Your mode is shadow, so nothing is sent." in told["text"]
     assert [(a["attempt_no"], a["outcome"]) for a in order["attempts"]] == [(1, "retryable"), (2, None)]
     assert [(f["qty"], f["price"]) for f in order["fills"]] == [("2.5", "200.125")]
 

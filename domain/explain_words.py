@@ -1,0 +1,74 @@
+"""Codes in plain words, for explanations. A code that is not here is shown with blanks for underscores."""
+
+from decimal import Decimal
+from typing import Any
+
+from domain.guards import GUARDS, GUARDS_VERSION
+from domain.sizing import plain
+
+# States of orders that may have been sent at some time.
+SENDABLE = frozenset(
+    {"sent", "retry", "ack", "unknown", "partially_filled", "confirmed", "rejected", "cancelled", "killed",
+     "dead_letter"}
+)  # fmt: skip
+
+_REASONS = {
+    "above_exit": "more would have left than the order was allotted",
+    "at_cap": "your position is at its cap",
+    "below_minimum": "your share is below the instrument's minimum",
+    "close_only": "your subscription allows reductions only",
+    "endpoint_disabled": "your endpoint is disabled",
+    "expired": "the manager order's time is over",
+    "kill_switch": "your kill switch was on",
+    "manager_order_cancelled": "the manager cancelled the order",
+    "missing_cap": "mode capped needs a cap, and none is set",
+    "missing_price": "no price was known",
+    "no_funds": "your account had no free money for it",
+    "no_route": "there is nowhere to send it",
+    "nothing_held": "you held nothing that it could reduce",
+    "nothing_to_hedge": "the order that it hedges came to nothing",
+    "outside_session": "the vault's trading hours were over",
+    "redriven": "an operator sent it again",
+    "retries_exhausted": "five attempts failed",
+    "short_not_allowed": "it would have opened a short, which you do not allow",
+    "unconfirmed": "the other side never confirmed the rest of it",
+    "unresolved": "nobody could find out whether it arrived",
+    "vault_flatten": "the vault is being sold out, so that nothing new opens",
+    "vault_halt_all": "the vault was halted",
+    "vault_halt_opens": "the vault was halted for new positions",
+    "vault_maintenance": "the vault was in maintenance",
+}
+_GUARDS = {
+    "kill_switch": "kill switch off",
+    "halt": "no halt",
+    "maintenance": "no maintenance",
+    "manager_order": "manager order not called off",
+    "expiry": "not expired",
+    "trading_session": "within trading hours",
+    "endpoint": "endpoint enabled",
+}
+_WORDS = {"api": "the API", "queue": "the OS's queue", "webhook": "webhook", "dead_letter": "a dead letter"}
+
+
+def words(code: Any) -> str:
+    return _WORDS.get(str(code), str(code).replace("_", " "))
+
+
+def reason_words(reason: str | None) -> str:
+    return "no reason was given" if reason is None else _REASONS.get(reason, words(reason))
+
+
+def guard_names(version: str | None) -> str:
+    """What was asked right before a send, by name where this release's list is the one that was asked."""
+    if version == GUARDS_VERSION:
+        return ", ".join(_GUARDS[name] for name in GUARDS)
+    return f"those of version {version or '1'}"
+
+
+def side_words(side: str) -> str:
+    return "bought" if side == "buy" else "sold"
+
+
+def number(value: Any) -> str:
+    """A decimal, whether it comes as one or as text, without trailing zeros."""
+    return plain(Decimal(str(value)))
