@@ -31,6 +31,9 @@ OPERATIONS = {
     "redrive_dead_letters": "orders:write",
     "purge_dead_letters": "orders:write",
     "list_audit_events": "audit:read",
+    "list_reconciliations": "orders:read",
+    "get_reconciliation": "orders:read",
+    "reconcile_vault": "mirror:manage",
 }
 PATHS = [
     ("GET", "/v1/vaults", "vault:read"),
@@ -52,6 +55,9 @@ PATHS = [
     ("GET", "/v1/follower-orders/FO-x", "orders:read"),
     ("GET", "/v1/dead-letters", "orders:read"),
     ("GET", "/v1/audit-events", "audit:read"),
+    ("GET", "/v1/reconciliations", "orders:read"),
+    ("GET", "/v1/reconciliations/R-x", "orders:read"),
+    ("POST", "/v1/vaults/V_x/reconcile", "mirror:manage"),
 ]
 
 
