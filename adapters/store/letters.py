@@ -175,8 +175,9 @@ async def _redrivable(session: AsyncSession, tenant_id: str, ids: Sequence[int])
     for row, fo, tif in (await session.exec(wanted)).all():
         assert row.dead_letter_id is not None
         ref = OrderRef(
-            fo.fo_id, fo.follower_id, fo.side, fo.qty, fo.route, FollowerState(fo.state), fo.dispatch_attempts, 0
-        )
+            fo.fo_id, fo.follower_id, fo.side, fo.qty, fo.route, FollowerState(fo.state), fo.dispatch_attempts, 0,
+            fo.leg, fo.symbol,
+        )  # fmt: skip
         found[row.dead_letter_id] = Redrivable(
             row.dead_letter_id, tenant_id, fo.fo_id, fo.mo_id, fo.follower_id, fo.vault_id, fo.symbol, ref, tif
         )

@@ -11,6 +11,7 @@ from typing import Any
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
+from adapters.store.freezing import LIVE
 from adapters.store.frozen import character, follower_terms, instrument_of, order_terms, overlays_of
 from domain import redrive
 from domain.dispatch import Change, PendingOrder
@@ -24,28 +25,33 @@ SELECT l.dead_letter_id, l.redriven_at, l.redriven_by, l.purged_at,
 FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s FOR UPDATE
 """
 
-# The order's snapshot beside what its follower, vault and instrument are now.
-_FACTS = """
-SELECT m.symbol, m.side, m.qty, m.meta, f.leg, s.body, p.price AS price_now, v.risk_profile,
+# The order's snapshot beside what its follower, vault and instrument are now. Its own price is counted out of what the
+# account has spent since it was read.
+_FACTS = f"""
+SELECT m.symbol, m.side, m.qty, m.meta, x.leg, s.body, p.price AS price_now, v.risk_profile,
+  (CASE WHEN x.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{{hedge,price}}' END)::numeric AS sized_at,
   tenant_status(w.subscriber_tenant_id) AS subscriber,
   u.buying, u.selling, (SELECT t.value FROM snapshot_pages g, json_array_elements(g.body) t
-   WHERE g.mo_id = f.mo_id AND g.shard = f.shard AND t.value ->> 'follower_id' = f.follower_id) AS frozen,
+   WHERE g.mo_id = x.mo_id AND g.shard = x.shard AND t.value ->> 'follower_id' = x.follower_id) AS frozen,
   jsonb_build_object('mode', w.mode, 'scale', w.scale::text, 'max_pos_usd', w.max_pos_usd::text,
     'kill_switch', w.kill_switch, 'fractional', w.fractional, 'allow_short', w.allow_short,
-    'holding', coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = f.tenant_id
-      AND h.holder_id = f.follower_id AND h.symbol = f.symbol), 0)::text) AS present,
-  coalesce((SELECT jsonb_agg(a.outcome ORDER BY a.attempt_no) FROM attempts a WHERE a.fo_id = f.fo_id), '[]')
+    'holding', coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = x.tenant_id
+      AND h.holder_id = x.follower_id AND h.symbol = x.symbol), 0)::text,
+    'funds_usd', (SELECT {LIVE.funds} + CASE WHEN x.side = 'buy' AND x.created_at > f.funds_asof THEN x.qty
+        * (CASE WHEN x.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{{hedge,price}}' END)::numeric ELSE 0 END
+      FROM followers f WHERE f.follower_id = x.follower_id)::text) AS present,
+  coalesce((SELECT jsonb_agg(a.outcome ORDER BY a.attempt_no) FROM attempts a WHERE a.fo_id = x.fo_id), '[]')
     AS outcomes
-FROM follower_orders f JOIN manager_orders m USING (mo_id) JOIN snapshots s USING (mo_id)
-JOIN followers w ON w.follower_id = f.follower_id JOIN vaults v ON v.vault_id = f.vault_id
-LEFT JOIN prices p ON p.symbol = f.symbol
+FROM follower_orders x JOIN manager_orders m USING (mo_id) JOIN snapshots s USING (mo_id)
+JOIN followers w ON w.follower_id = x.follower_id JOIN vaults v ON v.vault_id = x.vault_id
+LEFT JOIN prices p ON p.symbol = x.symbol
 CROSS JOIN LATERAL (
   SELECT coalesce(sum(o.qty - o.filled_qty) FILTER (WHERE o.side = 'buy'), 0) AS buying,
     coalesce(sum(o.qty - o.filled_qty) FILTER (WHERE o.side = 'sell'), 0) AS selling
   FROM manager_orders b JOIN follower_orders o USING (mo_id)
-  WHERE b.live AND b.vault_id = f.vault_id AND o.follower_id = f.follower_id AND o.symbol = f.symbol
-    AND o.fo_id <> f.fo_id AND o.state <> ALL(%(ends)s)) u
-WHERE f.fo_id = %(fo_id)s
+  WHERE b.live AND b.vault_id = x.vault_id AND o.follower_id = x.follower_id AND o.symbol = x.symbol
+    AND o.fo_id <> x.fo_id AND o.state <> ALL(%(ends)s)) u
+WHERE x.fo_id = %(fo_id)s
 """
 
 _NEW_ROUND = "UPDATE follower_orders SET attempts_base = dispatch_attempts WHERE fo_id = %s"
@@ -136,7 +142,7 @@ class RedriveStore:
             outcomes=tuple(row["outcomes"]),
             guards=order.guards,
             entitled=self._entitled(row["subscriber"], terms.effect),
-            sized_at=order.price,
+            sized_at=row["sized_at"],
             price=row["price_now"],
             collar_bps=Decimal(str(row["risk_profile"].get("price_collar_bps", 500))),
             terms=replace(terms, price=row["price_now"]),
