@@ -22,6 +22,7 @@ from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
+from adapters.store.settlement import SettlementStore
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
@@ -64,6 +65,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
             reads=Reads(database),
+            settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),

@@ -62,12 +62,19 @@ async def cancel(services: Services, caller: Principal, mo_id: str) -> Cancellat
         done = await services.engine.cancel(mo_id, actor=caller.actor)
     except WorkflowUpdateFailedError as error:
         raise Problem(409, "order-ended", str(error.cause or error)[:500], field="mo_id") from error
-    if done is not None and done.state is ManagerState.CANCELLED:
-        return done
+    if done is None:
+        done = await _cancel_ended(services, caller, mo_id)
+    if done.state is not ManagerState.CANCELLED:
+        raise Problem(409, "order-ended", f"The order is {done.state}; there is nothing to cancel.", field="mo_id")
+    return done
+
+
+async def _cancel_ended(services: Services, caller: Principal, mo_id: str) -> Cancellation:
+    """Its workflow is over; what an operator has sent again since has an owner that looks at the manager order."""
     order = (await services.reads.manager_order(caller.tenant_id, mo_id)).order
-    if order.state != ManagerState.CANCELLED:
-        raise Problem(409, "order-ended", f"The order is {order.state}; there is nothing to cancel.", field="mo_id")
-    return Cancellation(mo_id, cancelled=0, in_flight=0)
+    if order.state == ManagerState.SETTLED_WITH_ERRORS:
+        return await services.settlement.cancel(caller.tenant_id, mo_id, caller.actor)
+    return Cancellation(mo_id, 0, 0, ManagerState(order.state))
 
 
 async def _outcome(services: Services, order: MirrorOrderInput, verdict: Admission | None) -> Placed:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adapters.store.reads import Reads
     from adapters.store.reconciliations import ReconciliationStore
     from adapters.store.registry import Registry
+    from adapters.store.settlement import SettlementStore
     from adapters.tokens import Claims
 
 
@@ -45,6 +46,7 @@ class Services:
 
     registry: "Registry"
     reads: "Reads"
+    settlement: "SettlementStore"
     letters: "DeadLetterStore"
     engine: OrderEngine
     redrives: Redriver

@@ -66,7 +66,8 @@ MANAGER_TRANSITIONS: dict[ManagerState, frozenset[ManagerState]] = {
     _M.DISPATCHING: frozenset({_M.SETTLED, _M.SETTLED_WITH_ERRORS, _M.CANCELLED, _M.EXPIRED}),
     _M.REJECTED: frozenset(),
     _M.SETTLED: frozenset(),
-    _M.SETTLED_WITH_ERRORS: frozenset(),
+    # While a dead letter of it that was sent again is under way, see adapters/store/settlement.py.
+    _M.SETTLED_WITH_ERRORS: frozenset({_M.CANCELLED}),
     _M.CANCELLED: frozenset(),
     _M.EXPIRED: frozenset(),
 }

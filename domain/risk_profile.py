@@ -12,6 +12,7 @@ from domain.sessions import trading_hours
 
 MAX_PER_MINUTE = 10_000
 MAX_DUPLICATE_WINDOW_S = 3_600
+MAX_HEDGE_RATIO = 10
 _LIMITS = ("max_order_notional_usd", "max_order_qty", "price_collar_bps")
 # The least and the most of each; a window of 0 seconds switches the check for duplicates off.
 _COUNTS = {"max_orders_per_minute": (1, MAX_PER_MINUTE), "duplicate_window_s": (0, MAX_DUPLICATE_WINDOW_S)}
@@ -26,6 +27,7 @@ def check_risk_profile(profile: Mapping[str, Any]) -> None:
     for name, (least, most) in _COUNTS.items():
         _check_count(f"risk_profile.{name}", profile.get(name), least, most)
     trading_hours(profile)
+    _check_hedge(profile.get("hedge"))
 
 
 def count_of(profile: Mapping[str, Any], name: str) -> int | None:
@@ -38,6 +40,19 @@ def check_positive(name: str, value: Decimal | None) -> None:
     """Raises InvalidInput unless it is None or a finite number above zero."""
     if value is not None and not (value.is_finite() and 0 < value < 10**18):
         raise InvalidInput(name, "must be a finite number above zero and below 10^18")
+
+
+def _check_hedge(hedge: Any) -> None:
+    """What a hedged persona's second leg trades, and how much of an order's value: {symbol, ratio}."""
+    if hedge is None:
+        return
+    if not isinstance(hedge, Mapping) or not isinstance(hedge.get("symbol"), str):
+        raise InvalidInput("risk_profile.hedge", "must be an object with symbol and ratio")
+    if hedge.get("ratio") is None:
+        raise InvalidInput("risk_profile.hedge.ratio", "is missing")
+    _check_limit("risk_profile.hedge.ratio", hedge["ratio"])
+    if Decimal(hedge["ratio"]) > MAX_HEDGE_RATIO:
+        raise InvalidInput("risk_profile.hedge.ratio", f"must be at most {MAX_HEDGE_RATIO}")
 
 
 def _check_limit(name: str, value: Any) -> None:

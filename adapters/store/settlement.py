@@ -95,11 +95,12 @@ class SettlementStore:
         """Cancel or expire: end what was never sent, in the transaction that stops every later send.
 
         Counts what is on its way. An order that is called off already is gone through again, for what has come since;
-        one that has ended otherwise stays as it is.
+        one that has ended otherwise stays as it is, unless a dead letter of it that was sent again is under way.
         """
         async with self._database.cursor(tenant_id) as cursor:
             before = state = await _state(cursor, mo_id)
-            if before is ManagerState.DISPATCHING:
+            reopened = before is ManagerState.SETTLED_WITH_ERRORS and await _is_live(cursor, mo_id)
+            if before is ManagerState.DISPATCHING or reopened:
                 await _move(cursor, mo_id, before, wanted, actor, {})
                 state = wanted
             if state not in CALLED_OFF:
@@ -143,6 +144,12 @@ async def _state(cursor: Cursor, mo_id: str) -> ManagerState:
     row = await cursor.fetchone()
     assert row is not None, f"{mo_id} does not exist for this tenant"
     return ManagerState(row["state"])
+
+
+async def _is_live(cursor: Cursor, mo_id: str) -> bool:
+    await cursor.execute("SELECT live FROM manager_orders WHERE mo_id = %s", [mo_id])
+    row = await cursor.fetchone()
+    return row is not None and row["live"]
 
 
 async def _counts(cursor: Cursor, mo_id: str) -> dict[str, int]:

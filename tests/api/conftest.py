@@ -20,6 +20,7 @@ from adapters.store.letters import DeadLetterStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
+from adapters.store.settlement import SettlementStore
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
@@ -211,6 +212,7 @@ async def client(
         yield Services(
             registry=registry,
             reads=Reads(database),
+            settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
             engine=engine,
             redrives=redriver,

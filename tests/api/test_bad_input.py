@@ -190,6 +190,16 @@ BAD_VAULTS = {
         {"label": "A", "risk_profile": {"trading_hours": {"days": ["mon"], "open": "09:00", "close": "17:00"}}},
         "risk_profile.trading_hours.time_zone",
     ),
+    "hedge of nothing": ({"label": "A", "risk_profile": {"hedge": {"ratio": 1}}}, "risk_profile.hedge"),
+    "hedge without a ratio": ({"label": "A", "risk_profile": {"hedge": {"symbol": "SPY"}}}, "risk_profile.hedge.ratio"),
+    "hedge of words": (
+        {"label": "A", "risk_profile": {"hedge": {"symbol": "SPY", "ratio": "half"}}},
+        "risk_profile.hedge.ratio",
+    ),
+    "hedge beyond reason": (
+        {"label": "A", "risk_profile": {"hedge": {"symbol": "SPY", "ratio": 11}}},
+        "risk_profile.hedge.ratio",
+    ),
     "unknown persona": ({"label": "A", "personas": ["zeus"]}, "personas"),
     "persona with a space": ({"label": "A", "personas": ["two words"]}, "personas"),
 }

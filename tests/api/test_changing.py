@@ -35,6 +35,16 @@ async def test_what_is_named_changes_and_the_rest_stays(caller: Caller) -> None:
     assert (await caller.get(f"/v1/followers/{before['follower_id']}")).json() == answer.json()
 
 
+async def test_whether_a_follower_may_be_short_is_said_when_it_is_made_and_changed_later(caller: Caller) -> None:
+    assert not (await follower(caller))["allow_short"]
+    made = await follower(caller, allow_short=True)
+    assert made["allow_short"]
+    answer = await patch(caller, made["follower_id"], {"allow_short": False})
+    assert answer.json() == {**made, "allow_short": False}
+    (told,) = await updates(caller)
+    assert told["changes"] == {"allow_short": {"from": True, "to": False}}
+
+
 async def test_each_change_is_told_with_what_it_was_and_what_it_is(caller: Caller) -> None:
     made = await follower(caller)
     await patch(caller, made["follower_id"], {"mode": "capped", "max_pos_usd": "100.50", "scale": "0.25"})
@@ -70,6 +80,8 @@ async def test_a_repeat_changes_nothing_and_says_so_by_no_event(caller: Caller) 
         ({"mode": "loud"}, "mode"),
         ({"max_pos_usd": "-1"}, "max_pos_usd"),
         ({"persona": "no spaces"}, "persona"),
+        ({"persona": "zeus"}, "persona"),
+        ({"allow_short": "yes"}, "allow_short"),
         ({"webhook": {"url": "https://other.example/"}}, "webhook"),
         ({"kill_switch": True, "mode": "capped"}, "max_pos_usd"),
     ],

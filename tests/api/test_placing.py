@@ -176,3 +176,13 @@ async def test_an_order_that_has_expired_cannot_be_cancelled_and_its_repeat_is_n
 async def test_a_cancel_that_comes_after_the_expiry_says_so(caller: Caller, engine: FakeEngine, placed: str) -> None:
     engine.cancel_finds = ManagerState.EXPIRED
     problem(await caller.http.delete(f"{PATH}/{placed}"), 409, "order-ended", "mo_id")
+
+
+async def test_a_settled_order_with_nothing_under_way_cannot_be_cancelled(
+    caller: Caller, engine: FakeEngine, placed: str
+) -> None:
+    await SettlementStore(caller.database).settle(caller.tenant_id, placed)
+    engine.ended = True
+    before = await caller.counts()
+    problem(await caller.http.delete(f"{PATH}/{placed}"), 409, "order-ended", "mo_id")
+    assert await caller.counts() == before

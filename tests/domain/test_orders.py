@@ -23,7 +23,7 @@ MANAGER = {
     "dispatching": {"settled", "settled_with_errors", "cancelled", "expired"},
     "rejected": set(),
     "settled": set(),
-    "settled_with_errors": set(),
+    "settled_with_errors": {"cancelled"},
     "cancelled": set(),
     "expired": set(),
 }

@@ -11,11 +11,13 @@ from adapters.store.admission import AdmissionStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.expansion import ExpansionStore
+from adapters.store.redrive import RedriveStore
 from adapters.store.registry import Registry
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
-from domain.dispatch import reported
-from domain.orders import ManagerState
+from domain.dispatch import Change, reported
+from domain.mirroring import RedriveRequest
+from domain.orders import FollowerState, ManagerState
 from domain.ports import VenueStatus
 from tests.adapters.store.conftest import ACTOR
 from tests.adapters.store.orders import Floor, Pause, SpiedDatabase, admission_store, manager_order
@@ -197,3 +199,27 @@ async def test_a_settle_that_comes_during_a_cancel_waits_and_leaves_it_cancelled
     await cancelling
     assert (await settling).state is ManagerState.CANCELLED
     assert (await manager(floor, mo_id))["state"] == "cancelled"
+
+
+async def test_a_settled_order_of_which_a_dead_letter_was_sent_again_can_be_cancelled(floor: Floor) -> None:
+    mo_id, [order] = await sent(floor)
+    buried = Change(order.fo_id, FollowerState.SENT, (FollowerState.DEAD_LETTER,), reason="unresolved")
+    dispatch = DispatchStore(floor.database)
+    async with dispatch.locked(floor.tenant_id, order.fo_id) as (cursor, _):
+        await dispatch.change(cursor, buried)
+    assert (await settlement(floor).settle(floor.tenant_id, mo_id)).state is ManagerState.SETTLED_WITH_ERRORS
+    over = await settlement(floor).cancel(floor.tenant_id, mo_id, ACTOR)
+    assert over.state is ManagerState.SETTLED_WITH_ERRORS  # nothing of it is under way
+
+    [letter] = await floor.rows("SELECT dead_letter_id FROM dead_letters WHERE fo_id = %s", order.fo_id)
+    wanted = RedriveRequest(letter["dead_letter_id"], "user:ops")
+    assert (
+        await RedriveStore(floor.database).redrive(floor.tenant_id, order.fo_id, wanted, datetime.now(UTC))
+    ).redriven
+    done = await settlement(floor).cancel(floor.tenant_id, mo_id, ACTOR)
+    assert (done.state, done.cancelled, done.in_flight) == (ManagerState.CANCELLED, 0, 1)
+    again = await dispatch.take(floor.tenant_id, order.fo_id, datetime.now(UTC))
+    # It may have arrived the first time, so it cannot be called cancelled; but nothing more is sent.
+    assert again.state is FollowerState.DEAD_LETTER
+    await RedriveStore(floor.database).close(floor.tenant_id, order.fo_id)
+    assert not (await manager(floor, mo_id))["live"]

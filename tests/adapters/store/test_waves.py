@@ -23,6 +23,7 @@ from domain.dispatch import PendingOrder
 from domain.enrolment import BrokerAccount
 from domain.mirroring import Admission
 from domain.orders import FollowerState
+from domain.sessions import DAYS
 from domain.sizing import Mode
 from settings import Settings
 from tests.adapters.store.conftest import ACTOR
@@ -151,7 +152,15 @@ async def expire(floor: Floor, _mo_id: str, _follower_id: str) -> datetime | Non
     return datetime.now(UTC) + timedelta(hours=2)
 
 
-@pytest.mark.parametrize("happens", [cancel, kill, disable, expire])
+async def close(floor: Floor, _mo_id: str, _follower_id: str) -> datetime | None:
+    other_day = DAYS[(datetime.now(UTC).weekday() + 3) % 7]
+    hours = {"time_zone": "UTC", "days": [other_day], "open": "09:00", "close": "10:00"}
+    changes = {"risk_profile": {"trading_hours": hours}}
+    await floor.registry.update_vault(floor.tenant_id, floor.vault_id, changes, actor=ACTOR)
+    return None
+
+
+@pytest.mark.parametrize("happens", [cancel, kill, disable, expire, close])
 async def test_an_order_that_a_guard_stops_is_neither_stored_nor_returned(
     floor: Floor, happens: Callable[[Floor, str, str], Any]
 ) -> None:
