@@ -37,6 +37,7 @@ from adapters.store.admission import AdmissionStore
 from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
+from adapters.store.door import limits_of
 from adapters.store.expansion import ExpansionStore
 from adapters.store.findings import FindingStore
 from adapters.store.ingestion import IngestionStore
@@ -125,11 +126,7 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
         AdmissionStore(
             database,
             page_size=settings.dispatch.page_size,
-            max_notional_usd=settings.guards.max_notional_usd,
-            max_qty=settings.guards.max_qty,
-            max_price_age=timedelta(seconds=settings.prices.max_age_s),
-            max_orders_per_minute=settings.guards.max_orders_per_minute,
-            duplicate_window_s=settings.guards.duplicate_window_s,
+            **limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s),
         ),
         ExpansionStore(database),
         DispatchStore(database),

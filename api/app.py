@@ -18,7 +18,9 @@ from adapters import health, tokens
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.door import Door, limits_of
 from adapters.store.letters import DeadLetterStore
+from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
@@ -26,7 +28,7 @@ from adapters.store.settlement import SettlementStore
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import dead_letters, follower_orders, manager_orders, reconciliations, vaults
+from api.routes import dead_letters, follower_orders, manager_orders, preview, reconciliations, vaults
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
@@ -67,6 +69,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             reads=Reads(database),
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
+            preview=PreviewStore(
+                database, Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s))
+            ),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
             reconciliations=ReconciliationStore(database),
@@ -109,7 +114,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         redirect_slashes=False,
     )
     errors.install(app)
-    for routes in (vaults, manager_orders, follower_orders, dead_letters, reconciliations, health_routes):
+    for routes in (vaults, preview, manager_orders, follower_orders, dead_letters, reconciliations, health_routes):
         app.include_router(routes.router)
     if settings.api.cors_origins:
         app.add_middleware(

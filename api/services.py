@@ -11,6 +11,7 @@ from domain.redrive import Redrivable
 
 if TYPE_CHECKING:
     from adapters.store.letters import DeadLetterStore
+    from adapters.store.preview import PreviewStore
     from adapters.store.reads import Reads
     from adapters.store.reconciliations import ReconciliationStore
     from adapters.store.registry import Registry
@@ -48,6 +49,7 @@ class Services:
     reads: "Reads"
     settlement: "SettlementStore"
     letters: "DeadLetterStore"
+    preview: "PreviewStore"
     engine: OrderEngine
     redrives: Redriver
     reconciliations: "ReconciliationStore"

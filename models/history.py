@@ -12,7 +12,10 @@ from models.columns import identity, json, numeric, timestamp
 
 
 class RowHistory(SQLModel, table=True):
-    """A vault or follower as it was from `valid_from` on; written by triggers, so that nothing forgets to."""
+    """A vault, a follower or a vault's position as it was from `valid_from` on; written by triggers, so that nothing
+
+    forgets to. A position's id is `vault_id/symbol`.
+    """
 
     __tablename__ = "row_history"
     __table_args__ = (Index("ix_row_history_asof", "entity", "entity_id", "valid_from"),)

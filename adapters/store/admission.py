@@ -138,7 +138,7 @@ class AdmissionStore:
         await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
         frozen = await freeze(cursor, order, facts, self._page_size)
-        overlays = await bending_overlays(cursor, intent.vault_id)
+        overlays = await bending_overlays(cursor, intent.vault_id, now)
         body = snapshot_body(facts, order, worth, effect, price, now)
         body |= {"followers": frozen["digest"], "overlays": overlays}
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

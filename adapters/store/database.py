@@ -40,6 +40,13 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"the database does not answer ({type(error).__name__})") from error
 
 
+@asynccontextmanager
+async def _cursor(connection: EngineConnection) -> AsyncIterator[Cursor]:
+    raw = (await connection.get_raw_connection()).driver_connection
+    async with cast("AsyncConnection[Any]", raw).cursor(row_factory=dict_row) as cursor:
+        yield cursor
+
+
 class PostgresConfig(Protocol):
     """What `settings.PostgresSettings` offers."""
 
@@ -71,11 +78,14 @@ class Database:
         )
 
     @asynccontextmanager
-    async def _transaction(self, tenant_id: str) -> AsyncIterator[EngineConnection]:
+    async def _transaction(self, tenant_id: str, **options: Any) -> AsyncIterator[EngineConnection]:
         with _translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(_SET_TENANT, {"tenant": str(UUID(tenant_id))})
-                yield connection
+            async with self._engine.connect() as connection:
+                if options:
+                    await connection.execution_options(**options)
+                async with connection.begin():
+                    await connection.execute(_SET_TENANT, {"tenant": str(UUID(tenant_id))})
+                    yield connection
 
     @asynccontextmanager
     async def session(self, tenant_id: str) -> AsyncIterator[AsyncSession]:
@@ -90,10 +100,15 @@ class Database:
     @asynccontextmanager
     async def cursor(self, tenant_id: str) -> AsyncIterator[Cursor]:
         """The driver's own cursor with dict rows, in the same pool and the same kind of transaction."""
-        async with self._transaction(tenant_id) as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-            async with cast("AsyncConnection[Any]", raw).cursor(row_factory=dict_row) as cursor:
-                yield cursor
+        async with self._transaction(tenant_id) as connection, _cursor(connection) as cursor:
+            yield cursor
+
+    @asynccontextmanager
+    async def snapshot(self, tenant_id: str) -> AsyncIterator[Cursor]:
+        """For reading only: all statements see what was committed before the first of them."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        async with self._transaction(tenant_id, **options) as connection, _cursor(connection) as cursor:
+            yield cursor
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database is out of reach."""

@@ -6,7 +6,7 @@ Admission and preview read the same facts by the same statement; only the cursor
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, Protocol, Required, TypedDict, Unpack
 
 from adapters.store.database import Cursor
 from adapters.store.marks import HOLDINGS, read_holding
@@ -64,6 +64,29 @@ class Limits(TypedDict, total=False):
     max_orders_per_minute: int
     duplicate_window_s: int
     max_price_age: timedelta
+
+
+class GuardsConfig(Protocol):
+    """What `settings.GuardSettings` offers."""
+
+    @property
+    def max_notional_usd(self) -> Decimal: ...
+    @property
+    def max_qty(self) -> Decimal: ...
+    @property
+    def max_orders_per_minute(self) -> int: ...
+    @property
+    def duplicate_window_s(self) -> int: ...
+
+
+def limits_of(guards: GuardsConfig, *, max_price_age_s: int) -> Limits:
+    return Limits(
+        max_notional_usd=guards.max_notional_usd,
+        max_qty=guards.max_qty,
+        max_orders_per_minute=guards.max_orders_per_minute,
+        duplicate_window_s=guards.duplicate_window_s,
+        max_price_age=timedelta(seconds=max_price_age_s),
+    )
 
 
 class Door:

@@ -6,6 +6,7 @@ came, a join would read every position of the symbol for each of them.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from adapters.store.database import Cursor, jsonb
@@ -104,7 +105,7 @@ FROM s
 
 _BENDING = """
 SELECT overlay_id, kind, vault_id, follower_id, params, starts_at, expires_at FROM overlays
-WHERE vault_id = %s AND kind IN ('flip', 'boost') AND ended_at IS NULL AND expires_at > now()
+WHERE vault_id = %s AND kind IN ('flip', 'boost') AND ended_at IS NULL AND expires_at > %s
 ORDER BY starts_at, overlay_id
 """
 
@@ -131,9 +132,9 @@ async def bindings(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any
     }
 
 
-async def bending_overlays(cursor: Cursor, vault_id: str) -> list[dict[str, Any]]:
-    """The flips and boosts that are active now, as the snapshot keeps them."""
-    await cursor.execute(_BENDING, [vault_id])
+async def bending_overlays(cursor: Cursor, vault_id: str, now: datetime) -> list[dict[str, Any]]:
+    """The flips and boosts that are active at that time, as the snapshot keeps them."""
+    await cursor.execute(_BENDING, [vault_id, now])
     return [
         {**row, "starts_at": row["starts_at"].isoformat(), "expires_at": row["expires_at"].isoformat()}
         for row in await cursor.fetchall()

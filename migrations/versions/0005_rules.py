@@ -308,6 +308,17 @@ def _carry_over() -> None:
             f"CREATE TRIGGER remember AFTER INSERT OR UPDATE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION remember_{table}()"
         )
+    # What followers hold follows from their fills; what vaults hold is moved by orders, and given back in parts.
+    vaults_own = "left({row}.holder_id, 2) <> 'F_'"
+    op.execute(
+        "INSERT INTO row_history (tenant_id, entity, entity_id, body) SELECT tenant_id, 'position', "
+        f"holder_id || '/' || symbol, to_jsonb(h) FROM positions h WHERE {vaults_own.format(row='h')}"
+    )
+    op.execute(_REMEMBER.format(table="positions", entity="position", key="holder_id || '/' || NEW.symbol", passing=""))
+    op.execute(
+        "CREATE TRIGGER remember AFTER INSERT OR UPDATE ON positions FOR EACH ROW "
+        f"WHEN ({vaults_own.format(row='NEW')}) EXECUTE FUNCTION remember_positions()"
+    )
     op.execute(
         """
         CREATE FUNCTION remember_prices() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.door import Door, limits_of
 from adapters.store.letters import DeadLetterStore
+from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
@@ -214,6 +216,9 @@ async def client(
             reads=Reads(database),
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
+            preview=PreviewStore(
+                database, Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s))
+            ),
             engine=engine,
             redrives=redriver,
             reconciliations=ReconciliationStore(database),

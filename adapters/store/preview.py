@@ -1,0 +1,138 @@
+"""What a follower would get of an order, now or at some time in the past: admitted and sized by the same code.
+
+Nothing is stored. All of a preview is read from one snapshot of the database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from adapters.store.asof import as_of, of_vault
+from adapters.store.database import Cursor, Database, jsonb
+from adapters.store.door import Door, snapshot_body
+from adapters.store.freezing import LIVE, bending_overlays, bindings, frozen
+from adapters.store.frozen import SizedOrder, Sizer
+from domain import admission
+from domain.errors import InvalidInput, NotFound, OrderRefused
+from domain.intents import parse_intent
+from domain.mirroring import MirrorOrderInput
+from domain.sizing import Effect
+
+_NOBODYS = "preview"  # the id of an order that there is not
+_TERMS = f"SELECT terms FROM ({frozen(LIVE)}) x"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the manager's order would be admitted; if not, the guard's code, reason and field."""
+
+    accepted: bool
+    effect: Effect | None
+    code: str | None = None
+    reason: str | None = None
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`legs` is what the follower would get if the order were admitted; empty where it is neither open nor reduction.
+
+    `terms` and `snapshot` are what they were sized by, as an order freezes them.
+    """
+
+    follower_id: str
+    vault_id: str
+    asof: datetime
+    verdict: Verdict
+    legs: tuple[SizedOrder, ...]
+    snapshot: dict[str, Any]
+    terms: dict[str, Any]
+
+
+class PreviewStore:
+    def __init__(self, database: Database, door: Door) -> None:
+        self._database = database
+        self._door = door
+
+    async def preview(self, tenant_id: str, follower_id: str, raw: Mapping[str, Any], asof: datetime | None) -> Preview:
+        """`raw` is a manager order without its vault. Raises NotFound for a follower that is not (or was not yet),
+
+        InvalidInput for the order and for a time in the future.
+        """
+        async with self._database.snapshot(tenant_id) as present:
+            now = await _clock(present)
+            if asof is not None and asof > now:
+                raise InvalidInput("asof", f"is in the future; it is {now.isoformat()} here")
+            at = asof or now
+            cursor = present if asof is None else await as_of(present, asof, follower_id)
+            vault_id = await _one(cursor, "vault_id", "followers", "follower", follower_id)
+            await of_vault(present, vault_id)
+            intent, meta = parse_intent({**raw, "vault_id": vault_id})
+            order = MirrorOrderInput(
+                tenant_id, _NOBODYS, intent, meta, "", "preview", "preview", only_follower_id=follower_id
+            )
+            return await self._judge(cursor, order, at)
+
+    async def _judge(self, cursor: Cursor, order: MirrorOrderInput, at: datetime) -> Preview:
+        intent, follower_id = order.intent, order.only_follower_id
+        assert follower_id is not None
+        profile = await _one(cursor, "risk_profile", "vaults", "vault", intent.vault_id)
+        facts = await self._door.facts(cursor, intent, profile, at)
+        worth = self._door.worth(facts, intent, at)
+        vault, market = self._door.vault(facts, worth), self._door.market(facts)
+        verdict = _verdict(intent, vault, market, at)
+        price = admission.order_price(intent, market)
+        body = snapshot_body(facts, order, worth, verdict.effect or Effect.OPEN, price, at)
+        body["overlays"] = await bending_overlays(cursor, intent.vault_id, at)
+        await cursor.execute(_TERMS, await bindings(cursor, order, facts))
+        row = await cursor.fetchone()
+        assert row is not None, "the follower is there"
+        legs: tuple[SizedOrder, ...] = ()
+        if verdict.effect is not None:
+            stored = {"symbol": intent.symbol, "side": intent.side, "qty": intent.qty, "body": body}
+            legs = Sizer(_NOBODYS, {**stored, "meta": await _as_stored(cursor, order.meta)}).size(row["terms"])
+        return Preview(follower_id, intent.vault_id, at, verdict, legs, body, row["terms"])
+
+
+def _verdict(
+    intent: admission.Intent, vault: admission.VaultFacts, market: admission.MarketFacts, at: datetime
+) -> Verdict:
+    try:
+        return Verdict(accepted=True, effect=admission.admit(intent, vault, market, at))
+    except OrderRefused as refusal:
+        effect, code = _effect(intent, vault), refusal.code
+        return Verdict(accepted=False, effect=effect, code=code, reason=refusal.reason, field=refusal.field)
+
+
+def _effect(intent: admission.Intent, vault: admission.VaultFacts) -> Effect | None:
+    """Of an order that is refused; None where it would cross zero."""
+    try:
+        return admission.effect_of(intent.side, intent.qty, vault.position)
+    except OrderRefused:
+        return None
+
+
+async def _clock(cursor: Cursor) -> datetime:
+    """The database's, as it is the one that rows are stamped by; the transaction sees what was committed before."""
+    await cursor.execute("SELECT clock_timestamp() AS now")
+    row = await cursor.fetchone()
+    assert row is not None
+    now: datetime = row["now"]
+    return now
+
+
+async def _one(cursor: Cursor, column: str, table: str, entity: str, entity_id: str) -> Any:
+    await cursor.execute(f"SELECT {column} FROM {table} WHERE {entity}_id = %s", [entity_id])
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(entity, entity_id)
+    return row[column]
+
+
+async def _as_stored(cursor: Cursor, meta: dict[str, Any]) -> Any:
+    """As an order's row gives it back: the database writes numbers its own way, and the trace shows some of them."""
+    await cursor.execute("SELECT %s::jsonb AS meta", [jsonb(meta)])
+    row = await cursor.fetchone()
+    assert row is not None
+    return row["meta"]

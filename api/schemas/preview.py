@@ -1,0 +1,85 @@
+"""What a follower would get of an order, on the wire."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from api.schemas.common import Answer, DecimalStr
+from api.schemas.orders import TraceStep
+
+
+class PreviewQuery(BaseModel):
+    """A manager order, in the fields of `POST /v1/manager-orders`; texts, as `domain.intents` reads them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    symbol: str = Field(max_length=64, examples=["AAPL"])
+    side: str = Field(max_length=64, examples=["buy"])
+    qty: str = Field(max_length=64, examples=["100"])
+    type: str = Field(default="market", max_length=64)
+    limit_price: str | None = Field(default=None, max_length=64)
+    tif: str = Field(default="day", max_length=64)
+    reference_price: str | None = Field(default=None, max_length=64, description="Of `meta`.")
+    expires_at: str | None = Field(default=None, max_length=64, description="Of `meta`.")
+    conviction: str | None = Field(
+        default=None, max_length=4_096, description="Of `meta`, as JSON.", examples=['{"score": 0.8}']
+    )
+    asof: AwareDatetime | None = Field(
+        default=None, description="As it would have been then; not in the future.", examples=["2026-01-31T12:00:00Z"]
+    )
+
+
+class PreviewAdmission(Answer):
+    """Whether the manager's order would be admitted. `effect` is null where it is neither open nor reduction."""
+
+    accepted: bool
+    effect: str | None
+    code: str | None
+    reason: str | None
+    field: str | None
+
+
+class PreviewLeg(Answer):
+    """A follower order that there would be: leg 0 is the order itself, leg 1 its hedge.
+
+    `state`: sized, skipped, shadowed or killed; `reason` says why nothing would be sent.
+    """
+
+    leg: int
+    symbol: str
+    side: str
+    qty: DecimalStr
+    cap_applied: bool
+    carry: DecimalStr
+    state: str
+    reason: str | None
+    route: str | None
+    trace: list[TraceStep]
+
+
+class PreviewAnswer(BaseModel):
+    """`asof` is the time of the facts: given as `asof`, it gives the same answer at any later time."""
+
+    follower_id: str
+    vault_id: str
+    asof: datetime
+    admission: PreviewAdmission
+    legs: list[PreviewLeg] = Field(description="What the follower would get if the order were admitted.")
+    snapshot: dict[str, Any] = Field(
+        description="The vault, the instrument and the overlays, as an order freezes them."
+    )
+    follower: dict[str, Any] = Field(description="The follower's terms, as an order freezes them.")
+
+    @classmethod
+    def of(cls, preview: Any) -> Self:
+        route = preview.terms["route"]
+        return cls(
+            follower_id=preview.follower_id,
+            vault_id=preview.vault_id,
+            asof=preview.asof,
+            admission=PreviewAdmission.model_validate(preview.verdict),
+            legs=[PreviewLeg(**leg.row() | {"route": route}) for leg in preview.legs],
+            snapshot=preview.snapshot,
+            follower=preview.terms,
+        )
