@@ -48,3 +48,5 @@ def _json(text: str) -> Any:
         return parse_json(text.encode())
     except Problem:
         raise InvalidInput("conviction", "must be a JSON object") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"conviction.{error.field}", error.reason) from None

@@ -15,6 +15,8 @@ OPERATIONS = {
     "list_vaults": "vault:read",
     "create_vault": "mirror:manage",
     "get_vault": "vault:read",
+    "list_nav_marks": "vault:read",
+    "preview_follower": "orders:read",
     "list_followers": "vault:read",
     "create_follower": "follower:manage",
     "get_follower": "vault:read",

@@ -21,6 +21,7 @@ from adapters.store.registry import Registry
 from adapters.store.settlement import SettlementStore
 from domain.errors import InvalidInput, NotFound
 from domain.flip_mode import EndOverlay, StartOverlay
+from domain.mirroring import FLATTEN
 from domain.overlays import EndReason, NewOverlay, OverlayKind, Params
 from domain.ports import OutcomeKind, PriceQuote, SendOutcome
 from domain.requests import Once
@@ -64,15 +65,19 @@ def sizes(rows: list[dict[str, Any]]) -> bytes:
     return orjson.dumps(exact, option=orjson.OPT_SORT_KEYS)  # jsonb keeps names in an order of its own
 
 
-async def place(floor: Floor, order: dict[str, Any]) -> str | None:
-    """The id, unless it is refused; its page is stored."""
+async def admit(floor: Floor, order: dict[str, Any]) -> str | None:
+    """The id, unless it is refused."""
     placed = manager_order(floor.tenant_id, floor.vault_id, **order)
     admission = await admission_store(floor.database).admit(placed, datetime.now(UTC))
-    if not admission.accepted:
-        return None
-    for shard in range(admission.shards):
-        await ExpansionStore(floor.database).expand(floor.tenant_id, admission.mo_id, shard)
-    return admission.mo_id
+    return admission.mo_id if admission.accepted else None
+
+
+async def place(floor: Floor, order: dict[str, Any]) -> str | None:
+    """The same, and its page is stored."""
+    mo_id = await admit(floor, order)
+    if mo_id is not None:
+        await ExpansionStore(floor.database).expand(floor.tenant_id, mo_id, 0)
+    return mo_id
 
 
 async def got(floor: Floor, mo_id: str, follower: str) -> list[dict[str, Any]]:
@@ -172,6 +177,7 @@ class Life:
     followers: list[str] = field(default_factory=list)
     overlays: list[str] = field(default_factory=list)
     placed: list[str] = field(default_factory=list)
+    unstored: dict[str, list[Preview]] = field(default_factory=dict)
     previews: list[tuple[str, dict[str, Any], Preview]] = field(default_factory=list)
     compared: int = 0
 
@@ -193,8 +199,9 @@ class Life:
 
     async def live(self, steps: int) -> None:
         doings: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (6, self.look), (4, self.order), (5, self.deliver), (2, self.settle), (1, self.cancel), (2, self.price),
-            (2, self.settings), (2, self.overlay), (1, self.end_overlay), (1, self.funds),
+            (6, self.look), (4, self.order), (1, self.store), (1, self.flatten), (5, self.deliver), (2, self.settle),
+            (1, self.cancel), (2, self.price), (2, self.settings), (2, self.overlay), (1, self.end_overlay),
+            (1, self.funds),
         ]  # fmt: skip
         for _ in range(steps):
             [doing] = self.dice.choices([d for _, d in doings], [w for w, _ in doings])
@@ -215,19 +222,36 @@ class Life:
         self.previews.append((follower, order, await preview(self.floor, follower, order)))
 
     async def order(self) -> None:
-        """Every other one is looked at for each follower before it is placed, and compared with what they got."""
+        """Looked at for each follower before it is placed."""
         order = self._order()
         said = [await preview(self.floor, follower, order) for follower in self.followers]
-        mo_id = await place(self.floor, order)
+        mo_id = await admit(self.floor, order)
         self.previews += [(f, order, found) for f, found in zip(self.followers, said, strict=True)]
         assert {found.verdict.accepted for found in said} == {mo_id is not None}
-        if mo_id is None:
-            return
-        self.placed.append(mo_id)
-        for follower, found in zip(self.followers, said, strict=True):
-            rows = await got(self.floor, mo_id, follower)
-            assert sizes(rows) == sizes([leg.row() for leg in found.legs])
-            self.compared += 1
+        if mo_id is not None:
+            self.unstored[mo_id] = said
+            if self.dice.random() < 0.6:
+                await self.store()
+
+    async def store(self) -> None:
+        """What followers get, whatever has happened since, is what they were told before."""
+        for mo_id, said in self.unstored.items():
+            await ExpansionStore(self.floor.database).expand(self.floor.tenant_id, mo_id, 0)
+            for follower, found in zip(self.followers, said, strict=True):
+                rows = await got(self.floor, mo_id, follower)
+                assert sizes(rows) == sizes([leg.row() for leg in found.legs])
+                self.compared += 1
+            self.placed.append(mo_id)
+        self.unstored.clear()
+
+    async def flatten(self) -> None:
+        """By the kill path: the followers' positions go, the vault's stays."""
+        order = manager_order(
+            self.floor.tenant_id, self.floor.vault_id, self.dice.choice(self.symbols[:2]), side="sell", kind=FLATTEN
+        )
+        await admission_store(self.floor.database).admit(order, datetime.now(UTC))
+        await ExpansionStore(self.floor.database).expand(self.floor.tenant_id, order.mo_id, 0)
+        self.placed.append(order.mo_id)
 
     async def deliver(self) -> None:
         due = await self.floor.rows(
