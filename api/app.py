@@ -34,7 +34,7 @@ from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import FollowerChangesBody, NewFollowerBody
 from api.schemas.orders import NewManagerOrderBody
-from api.schemas.vaults import NewVaultBody, VaultChangesBody
+from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
 from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
@@ -52,7 +52,7 @@ This contract as JSON: `/openapi.json`.
 """
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
-    NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
+    NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
     PurgeBody, RedriveBody,
 )  # fmt: skip
 

@@ -86,21 +86,23 @@ class Registry:
 
     async def set_vault_nav(
         self, tenant_id: str, vault_id: str, nav_usd: Decimal, asof: datetime, *, actor: str
-    ) -> None:
+    ) -> Vault:
         """`nav_usd` in USD as of an aware time; what of it is not in positions at their last prices is cash.
 
-        Raises InvalidInput where a position has no price.
+        What is so already is no change and no event. Raises NotFound, InvalidInput where a position has no price.
         """
         async with self._database.session(tenant_id) as session:
             vault = await session.get(Vault, vault_id, with_for_update=True)
             if vault is None:
                 raise NotFound("vault", vault_id)
-            vault.nav_usd, vault.nav_asof = nav_usd, asof
-            vault.nav_told_usd, vault.nav_fault = nav_usd, None
-            vault.cash_usd = nav_usd - await _in_positions(session, vault_id)
-            session.add(vault)
-            payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}
-            await emit(session, tenant_id, "vault", vault_id, "nav_updated", actor, payload)
+            cash = nav_usd - await _in_positions(session, vault_id)
+            if (vault.nav_usd, vault.cash_usd, vault.nav_fault) != (nav_usd, cash, None):
+                vault.nav_usd, vault.nav_asof, vault.cash_usd = nav_usd, asof, cash
+                vault.nav_told_usd, vault.nav_fault = nav_usd, None
+                session.add(vault)
+                payload = {"nav_usd": plain(nav_usd), "nav_asof": asof.isoformat()}
+                await emit(session, tenant_id, "vault", vault_id, "nav_updated", actor, payload)
+            return vault
 
     async def update_vault(self, tenant_id: str, vault_id: str, changes: Mapping[str, Any], *, actor: str) -> Vault:
         """Change some of `VaultSettings`, by name; the others stay. What is so already is no change and no event.

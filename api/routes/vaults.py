@@ -1,5 +1,6 @@
 """Vaults and their followers."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -16,7 +17,7 @@ from api.schemas.followers import (
     FollowerChangesBody,
     NewFollowerBody,
 )  # fmt: skip
-from api.schemas.vaults import NavMark, NewVaultBody, Vault, VaultChangesBody
+from api.schemas.vaults import NavBody, NavMark, NewVaultBody, Vault, VaultChangesBody
 from domain.intents import fingerprint
 from domain.requests import Once
 
@@ -92,6 +93,29 @@ async def list_nav_marks(
     """The vault's NAVs, newest first: one for every time that its positions, its cash or their prices had changed."""
     rows = await services.reads.nav_marks(caller.tenant_id, vault_id, query.part())
     return page(rows, query.limit, NavMark.model_validate, lambda row: (row.asof.isoformat(), row.holder_id))
+
+
+@router.put(
+    "/vaults/{vault_id}/nav",
+    operation_id="set_nav",
+    tags=["vaults"],
+    responses=problems(404, *WRITES),
+    openapi_extra=documents(NavBody),
+)
+async def set_nav(
+    caller: MirrorManager,
+    services: ServicesDep,
+    vault_id: VaultId,
+    body: Annotated[NavBody, Depends(json_body(NavBody))],
+) -> Vault:
+    """Say what the vault is worth now: what of it is not in positions, at their last prices, is its cash.
+
+    From then on orders move cash and prices move the NAV. 422 where a position has no price. A repeat changes nothing.
+    """
+    row = await services.registry.set_vault_nav(
+        caller.tenant_id, vault_id, body.nav_usd, datetime.now(UTC), actor=caller.actor
+    )
+    return Vault.model_validate(row)
 
 
 @router.get("/vaults/{vault_id}/followers", operation_id="list_followers", tags=["followers"], responses=problems(404))

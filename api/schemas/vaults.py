@@ -93,6 +93,12 @@ class VaultChangesBody(Request):
         return given | ({"personas": tuple(dict.fromkeys(self.personas))} if "personas" in given else {})
 
 
+class NavBody(Request):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"nav_usd": "1000000"}]})
+
+    nav_usd: Money
+
+
 class Vault(Answer):
     vault_id: str = Field(examples=["V_alpha_k3v9q2xd"])
     label: str

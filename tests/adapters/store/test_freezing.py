@@ -132,7 +132,7 @@ async def overlay(floor: Floor, kind: str, params: str, follower: str | None = N
 
 async def test_flips_and_boosts_are_part_of_the_snapshot(floor: Floor) -> None:
     calm, other = await floor.follower(persona="athena"), await floor.follower()
-    before = await floor.admit(meta={"conviction": {"score": 0.9}})
+    before = await floor.admit(meta={"conviction": {"score": D("0.9")}})
     flip = await overlay(floor, "flip", '{"amplify": "0.35"}', follower=other)
     await overlay(floor, "boost", '{"persona": "athena", "delta": "0.5"}')
     await overlay(floor, "flip", '{"persona": "apollo"}', minutes=-1)
