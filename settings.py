@@ -42,6 +42,7 @@ class TemporalSettings(BaseModel):
 class RedisSettings(BaseModel):
     url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="May hold a password.")
     timeout_s: int = Field(default=2, ge=1, description="Of connecting and of each command.")
+    pool_size: int = Field(default=10, ge=2, le=200, description="Connections per process.")
 
 
 class NatsSettings(BaseModel):

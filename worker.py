@@ -28,6 +28,8 @@ from activities.redrive import RedriveActivities
 from activities.sending import Sending
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
+from adapters.kill.channel import open_redis
+from adapters.kill.watch import KillWatch
 from adapters.objects import ObjectStore
 from adapters.prices.registry import open_source
 from adapters.queue import QueueFile
@@ -41,6 +43,7 @@ from adapters.store.door import limits_of
 from adapters.store.expansion import ExpansionStore
 from adapters.store.findings import FindingStore
 from adapters.store.ingestion import IngestionStore
+from adapters.store.kills import KillStore
 from adapters.store.marks import MarkStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
@@ -166,7 +169,8 @@ async def dispatch(clients: Clients) -> list[Any]:
     )
     brokers = build_brokers(alpaca=settings.alpaca)
     clients.stack.push_async_callback(close_brokers, brokers)
-    sending = Sending(sender, brokers, SecretBox(settings.secrets.master_keys.get_secret_value()))
+    box = SecretBox(settings.secrets.master_keys.get_secret_value())
+    sending = Sending(sender, brokers, box, await _watch(clients))
     limits = settings.dispatch
     width = hooks.max_connections_per_host
     gate = Gate(total=limits.wave_in_flight, per_host=limits.wave_in_flight_per_host, first=width)
@@ -213,6 +217,19 @@ async def _keep_reconciling(clients: Clients) -> None:
     vaults = ReconciliationStore(clients.database).open_vaults
     every, look_every = timedelta(seconds=limits.every_s), timedelta(seconds=limits.look_every_s)
     await keep_schedules(clients.temporal, vaults, every=every, look_every=look_every)
+
+
+async def _watch(clients: Clients) -> KillWatch:
+    """Looking out for kills before anything is sent, by a connection that no wave can take."""
+    settings = clients.settings
+    redis = open_redis(settings.redis)
+    clients.stack.push_async_callback(redis.aclose)
+    database = Database(settings.postgres.model_copy(update={"pool_size": 1}))
+    clients.stack.push_async_callback(database.close)
+    watch = KillWatch(KillStore(database), redis)
+    await clients.stack.enter_async_context(_task(watch.run()))
+    await watch.ready()
+    return watch
 
 
 async def relay(clients: Clients) -> list[Any]:

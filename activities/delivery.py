@@ -63,17 +63,18 @@ class DeliveryActivities:
         Fails with next_retry_delay while another attempt or look-up is due; returns once the order has been taken
         over, refused, stopped or buried.
         """
-        order = await self._store.take(key.tenant_id, key.fo_id, datetime.now(UTC))
+        order = await self._take(key)
         if order.state is _F.UNKNOWN and order.is_webhook:
-            order = await self._store.take(key.tenant_id, key.fo_id, datetime.now(UTC))
+            order = await self._take(key)
         if order.state is _F.UNKNOWN:
             return await self._ask(order)
         if order.state is _F.SENT:
             outcome = await self._sending.send(order)
             [change] = await self._store.record(key.tenant_id, [(order, outcome)])
             return await self._after(order, change)
-        if order.state is _F.SIZED:
-            raise again_in("waits for the order that it hedges", retry.poll_wait(activity.info().attempt), STILL_OPEN)
+        if order.state in {_F.SIZED, _F.RETRY}:
+            why = "waits for Redis, without which nothing opens" if self._sending.opens_held else "waits for its order"
+            raise again_in(why, retry.poll_wait(activity.info().attempt), STILL_OPEN)
         return _status(order)
 
     @activity.defn
@@ -110,6 +111,10 @@ class DeliveryActivities:
                 change = Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason=bury.reason)
                 await self._store.change(cursor, change)
         return _status(await self._read(key))
+
+    async def _take(self, key: FollowerOrderKey) -> PendingOrder:
+        mark, held = self._sending.mark, self._sending.opens_held
+        return await self._store.take(key.tenant_id, key.fo_id, datetime.now(UTC), mark=mark, opens_held=held)
 
     async def _ask(self, order: PendingOrder) -> OrderStatus:
         """The venue decides what `unknown` means: it has the order, or it provably has not and it may go again."""

@@ -103,7 +103,9 @@ class WaveActivities:
         hosts = {order.fo_id: host for host, order in batch}
         try:
             claimed = time.monotonic()
-            for order in await self._waves.open(page, [order for _, order in batch], datetime.now(UTC)):
+            mark, held = self._sending.mark, self._sending.opens_held
+            orders = [order for _, order in batch]
+            for order in await self._waves.open(page, orders, datetime.now(UTC), mark=mark, opens_held=held):
                 host = hosts.pop(order.fo_id)
                 run.sending()
                 self._lanes.put(host, partial(self._send, order, host, run, claimed))

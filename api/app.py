@@ -15,10 +15,13 @@ from pydantic.json_schema import models_json_schema
 from temporalio.client import Client
 
 from adapters import health, tokens
+from adapters.kill.channel import open_redis
+from adapters.kill.switch import KillSwitch
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
+from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
@@ -64,6 +67,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         database = Database(settings.postgres)
         closing.push_async_callback(database.close)
         temporal = await connect(settings.temporal, lazy=True)
+        redis = open_redis(settings.redis)
+        closing.push_async_callback(redis.aclose)
         yield Services(
             registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
             reads=Reads(database),
@@ -76,6 +81,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
             reconciliations=ReconciliationStore(database),
             reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
+            kills=KillSwitch(KillStore(database), redis),
             readiness=_readiness(settings, database, temporal),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.redrive import Redrivable
 
@@ -33,6 +34,14 @@ class RunStarter(Protocol):
     async def start(self, tenant_id: str, vault_id: str, run_id: str, *, actor: str) -> None: ...
 
 
+class Barrier(Protocol):
+    """What `adapters.kill.switch.KillSwitch` offers."""
+
+    async def barrier(
+        self, tenant_id: str, *, vault_id: str | None = None, follower_id: str | None = None
+    ) -> KillAcknowledgement: ...
+
+
 class OrderEngine(Protocol):
     """What `temporal.orders.MirrorOrders` offers; tests put a recorder in its place."""
 
@@ -54,6 +63,7 @@ class Services:
     redrives: Redriver
     reconciliations: "ReconciliationStore"
     reconciler: RunStarter
+    kills: Barrier
     readiness: Readiness
     verify: "Callable[[str], Claims]"
     max_body_bytes: int

@@ -63,6 +63,7 @@ class PendingOrder:
     environment: str = "paper"
     leg: int = 0
     shard: int = 0
+    mark: int = 0  # the kill watch's count when the claim began
     attempts_base: int = 0
     endpoint_failures: int = 0
 

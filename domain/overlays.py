@@ -189,6 +189,11 @@ def strongest(halts: Iterable[Halt | None]) -> Halt | None:
     return max((h for h in halts if h is not None), key=_STRICTNESS.index, default=None)
 
 
+def in_force(*levels: str | None) -> Halt | None:
+    """The strictest of the levels as they are stored: of platform, tenant, vault and follower."""
+    return strongest(None if level is None else Halt(level) for level in levels)
+
+
 def _check_fields(kind: OverlayKind, params: Params) -> None:
     takes = _FIELDS[kind]
     for name in params.__slots__:

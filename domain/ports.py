@@ -1,6 +1,6 @@
 """Protocols with more than one implementation, and the values that cross them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -8,6 +8,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from domain.orders import OrderType, Side, TimeInForce
+
+# Asked immediately before something leaves: None, or in words why it may not (a kill that came after the claim).
+Refused = Callable[[], str | None]
+STOPPED = "stopped_before_send"
 
 
 class OutcomeKind(StrEnum):
@@ -103,12 +107,16 @@ class SendOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """One signed POST. `headers` already carry the signatures; `delivery_id` is stable over attempts."""
+    """One signed POST. `headers` already carry the signatures; `delivery_id` is stable over attempts.
+
+    `refused` is asked immediately before the first byte of the body.
+    """
 
     url: str
     body: bytes
     headers: Mapping[str, str]
     delivery_id: str
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)

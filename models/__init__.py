@@ -5,7 +5,7 @@ from models.delivery import Attempt, DeadLetter, Fill
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
 from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
-from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue
+from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue, Sender
 from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
 
@@ -35,6 +35,7 @@ __all__ = [
     "Reconciliation",
     "Residue",
     "RowHistory",
+    "Sender",
     "Snapshot",
     "SnapshotPage",
     "Subscription",

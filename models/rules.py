@@ -67,6 +67,15 @@ class Kill(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
+class Sender(SQLModel, table=True):
+    """A process that sends: all kills that were committed before `applied_as_of` it has carried out. Shared."""
+
+    __tablename__ = "senders"
+
+    sender_id: str = Field(primary_key=True)
+    applied_as_of: datetime = timestamp()
+
+
 class Residue(SQLModel, table=True):
     """What rounding has left unallotted so far, in units; signed like a position."""
 

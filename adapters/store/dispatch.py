@@ -13,11 +13,11 @@ from typing import Any
 from adapters.store import changes, exits
 from adapters.store.database import Cursor, Database, jsonb
 from domain import guards
-from domain.admission import Halt
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
 from domain.mirroring import OrderRef
 from domain.orders import FOLLOWER_ENDS, FollowerState, ManagerState, OrderType, Side, TimeInForce
+from domain.overlays import in_force
 from domain.ports import SendOutcome
 from domain.sessions import trading_hours
 from domain.sizing import Effect
@@ -28,7 +28,9 @@ _PENDING = """
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
   w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
   w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, w.consecutive_failures,
-  v.maintenance, v.halt, v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
+  v.maintenance, v.halt, t.halt AS tenant_halt, w.halt AS follower_halt, w.maintenance AS follower_maintenance,
+  (SELECT array_agg(level) FROM platform_halts WHERE ended_at IS NULL) AS platform_halts,
+  v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
   c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.environment,
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
@@ -39,6 +41,7 @@ JOIN manager_orders m ON m.mo_id = f.mo_id
 JOIN snapshots s ON s.mo_id = f.mo_id
 JOIN followers w ON w.follower_id = f.follower_id
 JOIN vaults v ON v.vault_id = f.vault_id
+JOIN tenants t ON t.tenant_id = f.tenant_id
 LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.status = 'active'
   AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
@@ -88,11 +91,14 @@ class DispatchStore:
             assert row is not None, f"{fo_id} does not exist for this tenant"
             yield cursor, _pending(row)
 
-    async def take(self, tenant_id: str, fo_id: str, now: datetime) -> PendingOrder:
+    async def take(
+        self, tenant_id: str, fo_id: str, now: datetime, *, mark: int = 0, opens_held: bool = False
+    ) -> PendingOrder:
         """The order, made ready for its owner's next step.
 
         `sized`, `retry` and a webhook's `unknown` come back claimed in `sent`, or stopped by a guard; an order that
-        somebody left in `sent` comes back as `unknown`, after which the owner takes it again.
+        somebody left in `sent` comes back as `unknown`, after which the owner takes it again. With `opens_held` an
+        order that opens stays where it is, unless a guard ends it.
         """
         async with exits.guarded(self._database, tenant_id), self.locked(tenant_id, fo_id) as (cursor, order):
             if order.state is FollowerState.SENT:
@@ -101,7 +107,9 @@ class DispatchStore:
             if order.state in {FollowerState.SIZED, FollowerState.RETRY} or resend:
                 if order.leg and not await self._hedges(cursor, order):
                     return await self._reread(cursor, order.fo_id)
-                return await self._claim(cursor, order, now)
+                if opens_held and order.guards.effect is Effect.OPEN and guards.check(order.guards, now) is None:
+                    return order
+                return replace(await self._claim(cursor, order, now), mark=mark)
             return order
 
     async def record(self, tenant_id: str, results: Sequence[tuple[PendingOrder, SendOutcome]]) -> list[Change]:
@@ -227,8 +235,8 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         shard=row["shard"],
         guards=GuardFacts(
             kill_switch=row["kill_switch"],
-            maintenance=row["maintenance"],
-            halt=Halt(row["halt"]) if row["halt"] else None,
+            maintenance=row["maintenance"] or row["follower_maintenance"],
+            halt=in_force(row["halt"], row["tenant_halt"], row["follower_halt"], *row["platform_halts"] or ()),
             manager_state=ManagerState(row["manager_state"]),
             effect=Effect(row["effect"]),
             expires_at=row["expires_at"],

@@ -11,10 +11,12 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import models
+from adapters.store import kills
 from adapters.store.database import Database
 from adapters.store.entities import emit, insert_new, require
 from adapters.store.once import find_earlier, keep
 from adapters.store.scopes import guard, require_scope
+from domain.admission import Halt
 from domain.errors import NotFound
 from domain.flip_mode import EndOverlay, ExtendOverlay, StartOverlay
 from domain.overlays import EndReason, Overlay, OverlayKind, Params, extended
@@ -22,6 +24,8 @@ from domain.requests import Once, Slice
 from models import Vault
 
 _CREATED = 201
+# Kinds that stop what is being sent; whoever starts one then waits for the kill switch's barrier.
+KILLING = frozenset({OverlayKind.HALT, OverlayKind.MAINTENANCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,12 @@ class OverlayStore:
             )  # fmt: skip
             row = await insert_new(session, row, "overlay_id")
             await _carry_out(session, row, "overlay_started", start.actor)
+            if row.kind in KILLING:
+                level = to_domain(row).params.level or Halt.HALT_ALL
+                await kills.record(
+                    session, start.tenant_id, vault_id=row.vault_id, follower_id=row.follower_id, level=level,
+                    actor=start.actor,
+                )  # fmt: skip
             keep(session, start.tenant_id, start.once, _CREATED, row.model_dump(mode="json"))
             return Started(row, replayed=False)
 
@@ -149,9 +159,8 @@ async def _locked(session: AsyncSession, overlay_id: str) -> models.Overlay:
 
 async def _carry_out(session: AsyncSession, row: models.Overlay, action: str, actor: str) -> None:
     """Bring what the guards read in line with the overlays that are there now, and tell of it."""
-    kind = OverlayKind(row.kind)
     in_force = {}
-    if kind in {OverlayKind.HALT, OverlayKind.MAINTENANCE}:
+    if row.kind in KILLING:
         in_force = await guard(session, str(row.tenant_id), row.vault_id, row.follower_id)
     await _tell(session, row, action, actor, in_force)
 

@@ -14,6 +14,7 @@ from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.secretbox import SecretBox
+from adapters.store import kills
 from adapters.store.database import Database
 from adapters.store.enrolment import (
     changed_settings,
@@ -29,6 +30,7 @@ from adapters.store.enrolment import (
 from adapters.store.entities import emit, insert_new, require
 from adapters.store.once import find_earlier, keep
 from domain import ids
+from domain.admission import Halt
 from domain.enrolment import BrokerAccount, NewFollower, NewVault
 from domain.errors import InvalidInput, NotFound
 from domain.requests import Once
@@ -162,7 +164,8 @@ class Registry:
     ) -> Follower:
         """Change some of `FollowerSettings`, by name; the others stay. What is so already is no change and no event.
 
-        Raises NotFound, and InvalidInput where the settings would not go together.
+        Raises NotFound, and InvalidInput where the settings would not go together. Who has put the kill switch on must
+        wait for the barrier before he says so.
         """
         async with self._database.session(tenant_id) as session:
             row = await session.get(Follower, follower_id, with_for_update=True)
@@ -181,6 +184,9 @@ class Registry:
                 session.add(row)
                 payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}
                 await emit(session, tenant_id, "follower", follower_id, "updated", actor, payload)
+            if changed.get("kill_switch"):
+                scope = {"vault_id": row.vault_id, "follower_id": follower_id}
+                await kills.record(session, tenant_id, **scope, level=Halt.HALT_ALL, actor=actor)
             return row
 
     async def get_follower(self, tenant_id: str, follower_id: str) -> Follower:

@@ -17,10 +17,10 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.expansion import CARRY, read_page
 from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
-from domain.admission import Halt
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, TimeInForce
+from domain.overlays import in_force
 from domain.sessions import trading_hours
 from domain.sizing import Effect
 
@@ -29,15 +29,18 @@ ACTOR = "system:dispatch"
 # Locked for reading until the batch is committed: a cancel either waits for the batch and counts it as sent, or comes
 # first and is seen here.
 _VAULT = """
-SELECT m.state AS manager_state, v.maintenance, v.halt, v.risk_profile -> 'trading_hours' AS trading_hours
-FROM manager_orders m JOIN vaults v USING (vault_id) WHERE m.mo_id = %s FOR SHARE OF m
+SELECT m.state AS manager_state, v.maintenance, v.halt, t.halt AS tenant_halt,
+  (SELECT array_agg(level) FROM platform_halts WHERE ended_at IS NULL) AS platform_halts,
+  v.risk_profile -> 'trading_hours' AS trading_hours
+FROM manager_orders m JOIN vaults v USING (vault_id) JOIN tenants t ON t.tenant_id = m.tenant_id
+WHERE m.mo_id = %s FOR SHARE OF m
 """
 
 _HOSTS = "SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s)"
 
 _FOLLOWERS = """
-SELECT follower_id, kill_switch, endpoint_disabled_at IS NOT NULL AS endpoint_disabled, consecutive_failures,
-  webhook ->> 'url' AS url,
+SELECT follower_id, kill_switch, halt, maintenance, endpoint_disabled_at IS NOT NULL AS endpoint_disabled,
+  consecutive_failures, webhook ->> 'url' AS url,
   webhook ->> 'hmac_key_ref' AS key_ref, bridged_brokers
 FROM followers WHERE follower_id = ANY(%s)
 """
@@ -132,11 +135,16 @@ class WaveStore:
         due = tuple(o for o in everything if o.allotted and o.leg == 0 and o.terms["route"] == route)
         return WavePage(tenant_id, mo_id, shard, route, order, due, urls, everything)
 
-    async def open(self, page: WavePage, orders: Sequence[SizedOrder], now: datetime) -> list[PendingOrder]:
+    async def open(
+        self, page: WavePage, orders: Sequence[SizedOrder], now: datetime, *, mark: int = 0, opens_held: bool = False
+    ) -> list[PendingOrder]:
         """Store the orders as claimed by this attempt, and return those that may be sent now.
 
-        What a guard stops is left to the order's owner, and what somebody else has stored is his.
+        What a guard stops is left to the order's owner, and what somebody else has stored is his. With `opens_held`
+        nothing that opens is sent.
         """
+        if opens_held and page.order["effect"] == Effect.OPEN:
+            return []
         async with exits.guarded(self._database, page.tenant_id), self._database.cursor(page.tenant_id) as cursor:
             await cursor.execute(_VAULT, [page.mo_id])
             vault = await cursor.fetchone()
@@ -144,7 +152,9 @@ class WaveStore:
             await cursor.execute(_FOLLOWERS, [[o.follower_id for o in orders]])
             live = {row["follower_id"]: row for row in await cursor.fetchall()}
             secrets = await _secrets(cursor, page, live.values())
-            ready = [_pending(page, vault, live[o.follower_id], o, secrets) for o in orders if o.follower_id in live]
+            ready = [
+                _pending(page, vault, live[o.follower_id], o, secrets, mark) for o in orders if o.follower_id in live
+            ]
             ready = [order for order in ready if guards.check(order.guards, now) is None]
             if not ready:
                 return []
@@ -192,7 +202,7 @@ async def _secrets(cursor: Cursor, page: WavePage, live: Iterable[dict[str, Any]
 
 
 def _pending(
-    page: WavePage, vault: dict[str, Any], live: dict[str, Any], own: SizedOrder, secrets: _Sealed
+    page: WavePage, vault: dict[str, Any], live: dict[str, Any], own: SizedOrder, secrets: _Sealed, mark: int
 ) -> PendingOrder:
     order, terms = page.order, own.terms
     account = page.account(live)
@@ -201,6 +211,7 @@ def _pending(
         tenant_id=page.tenant_id,
         fo_id=own.fo_id,
         mo_id=page.mo_id,
+        mark=mark,
         follower_id=own.follower_id,
         vault_id=order["vault_id"],
         symbol=order["symbol"],
@@ -223,8 +234,8 @@ def _pending(
         meta=order["meta"],
         guards=GuardFacts(
             kill_switch=live["kill_switch"],
-            maintenance=vault["maintenance"],
-            halt=Halt(vault["halt"]) if vault["halt"] else None,
+            maintenance=vault["maintenance"] or live["maintenance"],
+            halt=in_force(vault["halt"], vault["tenant_halt"], live["halt"], *vault["platform_halts"] or ()),
             manager_state=ManagerState(vault["manager_state"]),
             effect=Effect(order["effect"]),
             expires_at=order["expires_at"],

@@ -18,6 +18,7 @@ from aiohttp.typedefs import StrOrURL
 from yarl import URL
 
 from domain.addresses import Network, check_address, is_listed
+from domain.ports import Refused
 
 AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 
@@ -30,6 +31,8 @@ class Attempt:
     written: bool = False  # from here on the receiver may have the request
     dialled: bool = False  # at least one address passed the guard
     refusal: str = ""  # why an address did not
+    refused: Refused | None = None
+    stopped: str = ""  # why nothing may leave any more
 
 
 CURRENT: ContextVar[Attempt] = ContextVar("webhook_attempt")

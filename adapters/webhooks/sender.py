@@ -12,7 +12,7 @@ from yarl import URL
 from adapters.webhooks.answers import classify
 from adapters.webhooks.guard import CURRENT, AddressGuard, Attempt, ThreadPoolResolver, UrlRefused, parse_url
 from domain.addresses import Network
-from domain.ports import OutcomeKind, SendOutcome, WebhookRequest
+from domain.ports import STOPPED, OutcomeKind, SendOutcome, WebhookRequest
 
 # Below the 5 s after which Node's and uvicorn's servers close an idle connection: a request written onto a connection
 # that the other side is just closing has no provable outcome.
@@ -96,7 +96,7 @@ class AiohttpWebhookSender:
             url = parse_url(request.url)
         except UrlRefused as refused:
             return SendOutcome(OutcomeKind.FINAL, "invalid_url", str(refused))
-        attempt = Attempt(plain=url.scheme == "http")
+        attempt = Attempt(plain=url.scheme == "http", refused=request.refused)
         token = CURRENT.set(attempt)
         try:
             return await self._post(self._session, url, request)
@@ -134,20 +134,26 @@ class AiohttpWebhookSender:
 
 
 class _Body(aiohttp.BytesPayload):
-    """Notes that the body's first byte is about to go to the transport.
+    """Notes that the body's first byte is about to go to the transport, unless a kill has come meanwhile.
 
     Whatever fails earlier has provably sent no whole request, whether or not its headers are on their way. Tracing the
     request would tell as much, for a fifteenth of the processor time of the whole send.
     """
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        CURRENT.get().written = True
+        attempt = CURRENT.get()
+        if attempt.refused is not None and (why := attempt.refused()) is not None:
+            attempt.stopped = why
+            raise aiohttp.ClientError("stopped")
+        attempt.written = True
         await super().write_with_length(writer, content_length)
 
 
 def _failure(attempt: Attempt, error: Exception) -> SendOutcome:
     """What a send without an answer proves. Names the error's class only: its text holds the URL."""
     kind = type(error).__name__
+    if attempt.stopped:
+        return SendOutcome(OutcomeKind.RETRYABLE, STOPPED, attempt.stopped)
     if attempt.written:
         return SendOutcome(OutcomeKind.AMBIGUOUS, "no_answer", f"no answer: {kind}")
     # With a permitted address among the refused ones, another attempt can succeed.

@@ -12,11 +12,13 @@ from api.schemas.common import WRITES, problems
 from api.schemas.followers import (
     GONE_NOTE,
     SHOWN_NOTE,
+    ChangedFollower,
     CreatedFollower,
     Follower,
     FollowerChangesBody,
     NewFollowerBody,
 )  # fmt: skip
+from api.schemas.kills import KillAcknowledgement
 from api.schemas.vaults import NavBody, NavMark, NewVaultBody, Vault, VaultChangesBody
 from domain.intents import fingerprint
 from domain.requests import Once
@@ -180,14 +182,19 @@ async def update_follower(
     services: ServicesDep,
     follower_id: FollowerId,
     body: Annotated[FollowerChangesBody, Depends(json_body(FollowerChangesBody))],
-) -> Follower:
+) -> ChangedFollower:
     """Change a follower's mode, scale, cap, persona, kill switch, or whether it may be short.
 
-    Orders that are admitted from now on are sized by the new settings. The kill switch counts for every attempt that
-    is claimed after this answer; what was claimed before is in flight. A repeat changes nothing.
+    Orders that are admitted from now on are sized by the new settings. With the kill switch on, no send to the follower
+    begins after this answer; `acknowledgement` says how many were in flight. A repeat changes nothing.
     """
-    row = await services.registry.update_follower(caller.tenant_id, follower_id, body.changes(), actor=caller.actor)
-    return Follower.of(row)
+    changes = body.changes()
+    row = await services.registry.update_follower(caller.tenant_id, follower_id, changes, actor=caller.actor)
+    shown = ChangedFollower.of(row)
+    if changes.get("kill_switch"):
+        done = await services.kills.barrier(caller.tenant_id, follower_id=follower_id)
+        shown.acknowledgement = KillAcknowledgement.model_validate(done)
+    return shown
 
 
 def _identity(vault_id: str, body: NewFollowerBody) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, SecretStr, StrictBool
 
 import models
 from api.schemas.common import Answer, DecimalStr, Request
+from api.schemas.kills import KillAcknowledgement
 from api.schemas.vaults import Money
 from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, NewFollower, public_url
 from domain.errors import InvalidInput
@@ -135,6 +136,10 @@ class Follower(Answer):
         if shown.webhook is not None:
             shown.webhook.url = public_url(shown.webhook.url)
         return shown
+
+
+class ChangedFollower(Follower):
+    acknowledgement: KillAcknowledgement | None = Field(default=None, description="Where the kill switch was put on.")
 
 
 class CreatedFollower(Follower):

@@ -20,7 +20,11 @@ GRANTS = {
     "reconciliations": "SELECT, INSERT, UPDATE",
     "drifts": "SELECT, INSERT, UPDATE",
 }
-SHARED = {"platform_halts": "SELECT, INSERT, UPDATE", "price_history": "SELECT, INSERT"}
+SHARED = {
+    "platform_halts": "SELECT, INSERT, UPDATE",
+    "price_history": "SELECT, INSERT",
+    "senders": "SELECT, INSERT, UPDATE",
+}
 
 
 def upgrade() -> None:
@@ -133,6 +137,12 @@ def _overlays() -> None:
         _text("follower_id", nullable=True), _text("level"), _text("actor"), _now("created_at"),
         sa.PrimaryKeyConstraint("kill_id"),
     )  # fmt: skip
+    op.create_table(
+        "senders",
+        _text("sender_id"),
+        sa.Column("applied_as_of", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sender_id"),
+    )
     op.create_index("ix_kills_created_at", "kills", ["created_at"])
 
 

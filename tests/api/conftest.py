@@ -14,9 +14,12 @@ import psycopg
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.kill.channel import open_redis
+from adapters.kill.switch import KillSwitch
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
+from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
@@ -211,6 +214,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
+        redis = open_redis(settings.redis)
         yield Services(
             registry=registry,
             reads=Reads(database),
@@ -223,10 +227,12 @@ async def client(
             redrives=redriver,
             reconciliations=ReconciliationStore(database),
             reconciler=reconciler,
+            kills=KillSwitch(KillStore(database), redis),
             readiness=Readiness({}, frozenset()),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
         )
+        await redis.aclose()
 
     async with serve(settings, open_services=opened) as http:
         yield http
