@@ -48,7 +48,9 @@ class Waves:
         orders = tuple(sized(name) for names in self.pages[shard].values() for name in names)
         return WavePage(tenant_id, mo_id, shard, route, {}, orders, urls)
 
-    async def open(self, page: WavePage, orders: Sequence[SizedOrder], now: datetime) -> list[PendingOrder]:
+    async def open(
+        self, page: WavePage, orders: Sequence[SizedOrder], now: datetime, **_watch: object
+    ) -> list[PendingOrder]:
         assert now.tzinfo is not None
         await asyncio.sleep(0)
         if self.fails:
@@ -72,6 +74,9 @@ class Store:
 @dataclass
 class Wire:
     """Answers at once, but for the orders that are `held`."""
+
+    mark = 0
+    opens_held = False
 
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)

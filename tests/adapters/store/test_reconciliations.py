@@ -311,7 +311,9 @@ async def test_buying_power_is_kept_and_only_changes_make_history(floor: Floor):
         await account.findings.keep_funds(floor.tenant_id, account.follower_id, kept)
     [row] = await floor.rows("SELECT funds_usd, funds_asof IS NOT NULL AS known FROM followers")
     assert row == {"funds_usd": 90, "known": True}
-    history = await floor.rows("SELECT body ->> 'funds_usd' AS funds FROM row_history WHERE entity = 'follower'")
+    history = await floor.rows(
+        "SELECT body ->> 'funds_usd' AS funds FROM row_history WHERE entity = 'follower' ORDER BY history_id"
+    )
     assert [row["funds"] for row in history if row["funds"]] == ["100", "90"]
 
 
