@@ -42,7 +42,7 @@ async def test_whether_a_follower_may_be_short_is_said_when_it_is_made_and_chang
     made = await follower(caller, allow_short=True)
     assert made["allow_short"]
     answer = await patch(caller, made["follower_id"], {"allow_short": False})
-    assert answer.json() == {**made, "allow_short": False}
+    assert answer.json() == {**made, "allow_short": False, "acknowledgement": None}
     (told,) = await updates(caller)
     assert told["changes"] == {"allow_short": {"from": True, "to": False}}
 
