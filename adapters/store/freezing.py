@@ -1,11 +1,10 @@
 """The terms of a vault's followers as a snapshot freezes them: one JSON object per follower, built by one expression.
 
-The expression takes its sources from outside: the present tables when an order is admitted, what was true at some
-time when a preview asks for it. Subqueries by primary key and not joins: with statistics from before the followers
-came, a join would read every position of the symbol for each of them.
+A preview of the past runs the same text, with what was true then in the place of the tables (`adapters.store.asof`).
+Subqueries by primary key and not joins: with statistics from before the followers came, a join would read every
+position of the symbol for each of them.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,18 +14,6 @@ from domain.mirroring import MirrorOrderInput
 
 # Statements that use these bind: vault_id, symbol, hedge_symbol (or null), ref (equities_ref or crypto_ref),
 # under_way (JSON: follower → [buying, selling, USD]), only (a follower's id, or null).
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """SQL for each thing that is frozen; `f` is the follower's row in all but the first."""
-
-    followers: str  # FROM item with alias f
-    holding: str  # of the symbol, signed
-    hedge_holding: str
-    hedge_qty: str
-    residue: str
-    funds: str  # what the account can still spend, null where nobody knows
 
 
 def _position(symbol: str) -> str:
@@ -45,23 +32,21 @@ _SPENT_SINCE = """
  WHERE o.tenant_id = f.tenant_id AND o.follower_id = f.follower_id AND o.created_at > f.funds_asof AND o.side = 'buy')
 """
 
-LIVE = Sources(
-    followers="followers f",
-    holding=_position("%(symbol)s"),
-    hedge_holding=_position("%(hedge_symbol)s"),
-    hedge_qty="coalesce((SELECT g.qty FROM hedges g WHERE g.follower_id = f.follower_id AND g.symbol = %(symbol)s "
-    "AND g.hedge_symbol = %(hedge_symbol)s), 0)",
-    residue="coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id AND z.symbol = %(symbol)s), 0)",
-    funds=f"CASE WHEN f.funds_usd IS NOT NULL THEN f.funds_usd - {_SPENT_SINCE} END",
-)
+# What the account of a follower `f` can still spend, null where nobody knows.
+FUNDS = f"CASE WHEN f.funds_usd IS NOT NULL THEN f.funds_usd - {_SPENT_SINCE} END"
 
+_HEDGE_QTY = """
+coalesce((SELECT g.qty FROM hedges g
+  WHERE g.follower_id = f.follower_id AND g.symbol = %(symbol)s AND g.hedge_symbol = %(hedge_symbol)s), 0)
+"""
 
-def frozen(sources: Sources) -> str:
-    """A SELECT of (tenant_id, follower_id, sends, route, terms): `sends` where the first wave has something to send.
+_RESIDUE = """
+coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id AND z.symbol = %(symbol)s), 0)
+"""
 
-    The route is the account that serves the rail.
-    """
-    return f"""
+# Rows of (tenant_id, follower_id, sends, route, terms): `sends` where the first wave has something to send. The route
+# is the account that serves the rail.
+FROZEN = f"""
 SELECT tenant_id, follower_id, route,
   route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled AS sends,
   json_build_object('follower_id', follower_id, 'mode', mode, 'scale', scale::text,
@@ -75,10 +60,10 @@ FROM (
   SELECT f.*, f.endpoint_disabled_at IS NOT NULL AS disabled, %(under_way)s::jsonb -> f.follower_id AS under_way,
     CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active') END AS route,
-    {sources.holding} AS holding, {sources.residue} AS residue, {sources.funds} AS funds,
-    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {sources.hedge_holding} END AS hedge_holding,
-    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {sources.hedge_qty} END AS hedge_qty
-  FROM {sources.followers}
+    {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
+    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_position("%(hedge_symbol)s")} END AS hedge_holding,
+    CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_HEDGE_QTY} END AS hedge_qty
+  FROM followers f
   WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
     AND (%(only)s::text IS NULL OR f.follower_id = %(only)s)
 ) f
@@ -89,7 +74,7 @@ FROM (
 # read whole, and the digest is of what was written.
 _FREEZE = f"""
 WITH f AS (
-  SELECT *, (row_number() OVER (ORDER BY follower_id) - 1) / %(page)s AS shard FROM ({frozen(LIVE)}) x
+  SELECT *, (row_number() OVER (ORDER BY follower_id) - 1) / %(page)s AS shard FROM ({FROZEN}) x
 ), s AS (
   INSERT INTO snapshot_pages (mo_id, shard, tenant_id, routes, body)
   SELECT %(mo_id)s, shard, tenant_id, coalesce(array_agg(DISTINCT route) FILTER (WHERE sends), '{{}}'),
@@ -119,7 +104,7 @@ async def freeze(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any],
 
 
 async def bindings(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any]) -> dict[str, Any]:
-    """What `frozen(LIVE)` binds for a manager order. `facts`: rail and hedge."""
+    """What `FROZEN` binds for a manager order. `facts`: rail and hedge."""
     intent = order.intent
     return {
         "tenant_id": order.tenant_id,

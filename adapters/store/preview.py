@@ -11,7 +11,7 @@ from typing import Any
 from adapters.store.asof import as_of, of_vault
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.door import Door, snapshot_body
-from adapters.store.freezing import LIVE, bending_overlays, bindings, frozen
+from adapters.store.freezing import FROZEN, bending_overlays, bindings
 from adapters.store.frozen import SizedOrder, Sizer
 from domain import admission
 from domain.errors import InvalidInput, NotFound, OrderRefused
@@ -20,7 +20,7 @@ from domain.mirroring import MirrorOrderInput
 from domain.sizing import Effect
 
 _NOBODYS = "preview"  # the id of an order that there is not
-_TERMS = f"SELECT terms FROM ({frozen(LIVE)}) x"
+_TERMS = f"SELECT terms FROM ({FROZEN}) x"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
-from adapters.store.freezing import LIVE
+from adapters.store.freezing import FUNDS
 from adapters.store.frozen import character, follower_terms, instrument_of, order_terms, overlays_of
 from domain import redrive
 from domain.dispatch import Change, PendingOrder
@@ -37,7 +37,7 @@ SELECT m.symbol, m.side, m.qty, m.meta, x.leg, s.body, p.price AS price_now, v.r
     'kill_switch', w.kill_switch, 'fractional', w.fractional, 'allow_short', w.allow_short,
     'holding', coalesce((SELECT h.qty FROM positions h WHERE h.tenant_id = x.tenant_id
       AND h.holder_id = x.follower_id AND h.symbol = x.symbol), 0)::text,
-    'funds_usd', (SELECT {LIVE.funds} + CASE WHEN x.side = 'buy' AND x.created_at > f.funds_asof THEN x.qty
+    'funds_usd', (SELECT {FUNDS} + CASE WHEN x.side = 'buy' AND x.created_at > f.funds_asof THEN x.qty
         * (CASE WHEN x.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{{hedge,price}}' END)::numeric ELSE 0 END
       FROM followers f WHERE f.follower_id = x.follower_id)::text) AS present,
   coalesce((SELECT jsonb_agg(a.outcome ORDER BY a.attempt_no) FROM attempts a WHERE a.fo_id = x.fo_id), '[]')
