@@ -37,7 +37,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class VaultFacts:
-    """The vault at the moment of admission. `position` is signed, before this order.
+    """The vault at the moment of admission. `position` is signed, before this order; `halt` the strictest in force.
 
     `nav_usd` is at the prices of that moment; `unpriced` and `stale` are held symbols with no price, or an old one.
     """

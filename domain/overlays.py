@@ -27,7 +27,7 @@ MIN_AMPLIFY, MAX_AMPLIFY = Decimal("-0.9"), Decimal(1)
 MIN_DELTA, MAX_DELTA = Decimal(-1), Decimal(1)
 MAX_REASON = 500
 _PLACES = 12
-_STRICTNESS = (Halt.HALT_OPENS, Halt.FLATTEN, Halt.HALT_ALL)
+STRICTNESS = (Halt.HALT_OPENS, Halt.FLATTEN, Halt.HALT_ALL)
 
 
 class OverlayKind(StrEnum):
@@ -186,7 +186,7 @@ def total_delta(boosts: Iterable[Overlay]) -> Decimal:
 
 def strongest(halts: Iterable[Halt | None]) -> Halt | None:
     """The strictest of the levels; None where nothing is halted."""
-    return max((h for h in halts if h is not None), key=_STRICTNESS.index, default=None)
+    return max((h for h in halts if h is not None), key=STRICTNESS.index, default=None)
 
 
 def in_force(*levels: str | None) -> Halt | None:

@@ -1,8 +1,9 @@
 """A cursor that sees the past: what one follower of one vault would have been judged and sized by at some time.
 
 Every statement is given common table expressions named like the tables that it reads, so that the very statements of
-admission answer for then. Settings and NAVs come from `row_history`, prices from `price_history`, what a follower held
-from its fills, and what was under way from the audit events. Instruments and credentials are taken as they are now.
+admission answer for then. Settings and cash come from `row_history`, prices from `price_history`, what a follower held
+from its fills, what was under way from the audit events, overlays and halts from their times. Instruments and
+credentials are taken as they are now.
 
 A row counts from the moment that its transaction began or wrote it, not from its commit a moment later: at a time at
 which something was just being written, the answer may have what a reader then could not see yet.
@@ -13,12 +14,14 @@ from typing import Any, cast
 
 from adapters.store.database import Cursor
 from adapters.store.underway import OPEN_STATES
+from domain.overlays import STRICTNESS
 
 _T = "current_setting('vanta.asof')::timestamptz"
 _ME = "current_setting('vanta.tenant_id')::uuid"
 _VAULT = "current_setting('vanta.vault_id', true)"
 _FOLLOWER = "current_setting('vanta.follower_id')"
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STATES)
+_STRICTEST_FIRST = ", ".join(f"'{level}'" for level in reversed(STRICTNESS))
 _SIGNED = "sum(CASE x.side WHEN 'buy' THEN x.qty ELSE -x.qty END)"
 
 
@@ -89,6 +92,15 @@ WITH vaults AS NOT MATERIALIZED ({_version("vaults", "vault", _VAULT)}
   SELECT o.overlay_id, o.kind, o.vault_id, o.follower_id, o.params, o.starts_at, o.expires_at,
     CASE WHEN o.ended_at <= {_T} THEN o.ended_at END AS ended_at
   FROM public.overlays o WHERE o.vault_id = {_VAULT} AND o.starts_at <= {_T}
+), tenants AS (
+  SELECT t.tenant_id, (SELECT o.params ->> 'level' FROM public.overlays o
+    WHERE o.tenant_id = t.tenant_id AND o.vault_id IS NULL AND o.kind = 'halt' AND o.starts_at <= {_T}
+      AND (o.ended_at IS NULL OR o.ended_at > {_T})
+    ORDER BY array_position(ARRAY[{_STRICTEST_FIRST}], o.params ->> 'level') LIMIT 1) AS halt
+  FROM public.tenants t WHERE t.tenant_id = {_ME}
+), platform_halts AS (
+  SELECT p.level, NULL::timestamptz AS ended_at FROM public.platform_halts p
+  WHERE p.starts_at <= {_T} AND (p.ended_at IS NULL OR p.ended_at > {_T})
 )
 """
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol, Required, TypedDict, Unpack
 from adapters.store.database import Cursor
 from adapters.store.marks import HOLDINGS, read_holding
 from domain import admission
-from domain.admission import Halt, Intent, MarketFacts, VaultFacts
+from domain.admission import Intent, MarketFacts, VaultFacts
 from domain.errors import InvalidInput
 from domain.mirroring import MirrorOrderInput
+from domain.overlays import in_force
 from domain.pacing import Pace
 from domain.personas import PERSONAS_VERSION
 from domain.risk_profile import count_of
@@ -26,7 +27,9 @@ Facts = dict[str, Any]
 # Accepted ones are those with an effect; what the platform itself orders (a flatten, a correction) is not the manager's
 # pace. A duplicate of an order that was called off is meant.
 _FACTS = f"""
-SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
+SELECT v.status, v.maintenance, v.halt, t.halt AS tenant_halt,
+       ARRAY(SELECT level FROM platform_halts WHERE ended_at IS NULL) AS platform_halts, v.cash_usd, v.risk_profile,
+       v.personas,
        coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
        i.symbol AS known, p.price, p.asof, p.source,
        CASE WHEN e.rail = i.rail THEN jsonb_build_object('symbol', e.symbol,
@@ -43,7 +46,7 @@ SELECT v.status, v.maintenance, v.halt, v.cash_usd, v.risk_profile, v.personas,
            AND m.state NOT IN ('cancelled', 'expired') AND m.symbol = %(symbol)s AND m.side = %(side)s
            AND m.qty = %(qty)s AND m.order_type = %(order_type)s AND m.limit_price IS NOT DISTINCT FROM %(limit_price)s
          ORDER BY m.created_at DESC LIMIT 1) AS twin
-FROM vaults v
+FROM vaults v JOIN tenants t ON t.tenant_id = v.tenant_id
 LEFT JOIN positions h ON h.tenant_id = v.tenant_id AND h.holder_id = v.vault_id AND h.symbol = %(symbol)s
 LEFT JOIN instruments i ON i.symbol = %(symbol)s
 LEFT JOIN prices p ON p.symbol = %(symbol)s
@@ -118,7 +121,7 @@ class Door:
         return VaultFacts(
             open=facts["status"] == "open",
             maintenance=facts["maintenance"],
-            halt=Halt(facts["halt"]) if facts["halt"] else None,
+            halt=in_force(facts["halt"], facts["tenant_halt"], *facts["platform_halts"]),
             nav_usd=worth.nav_usd,
             position=facts["position"],
             allow_short=bool(profile.get("allow_short", False)),

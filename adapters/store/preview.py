@@ -13,13 +13,20 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.door import Door, snapshot_body
 from adapters.store.freezing import FROZEN, bending_overlays, bindings
 from adapters.store.frozen import SizedOrder, Sizer
-from domain import admission
+from domain import admission, guards
 from domain.errors import InvalidInput, NotFound, OrderRefused
+from domain.guards import GuardFacts, Stop
 from domain.intents import parse_intent
 from domain.mirroring import MirrorOrderInput
+from domain.orders import ManagerState
+from domain.overlays import in_force
 from domain.sizing import Effect
 
 _NOBODYS = "preview"  # the id of an order that there is not
+_GUARDED = """
+SELECT kill_switch, halt, maintenance, endpoint_disabled_at IS NOT NULL AS endpoint_disabled
+FROM followers WHERE follower_id = %s
+"""
 _TERMS = f"SELECT terms FROM ({FROZEN}) x"
 
 
@@ -38,7 +45,8 @@ class Verdict:
 class Preview:
     """`legs` is what the follower would get if the order were admitted; empty where it is neither open nor reduction.
 
-    `terms` and `snapshot` are what they were sized by, as an order freezes them.
+    `stop`: the guard that would stop it at the moment of sending. `terms` and `snapshot` are what it was sized by, as
+    an order freezes them.
     """
 
     follower_id: str
@@ -46,6 +54,7 @@ class Preview:
     asof: datetime
     verdict: Verdict
     legs: tuple[SizedOrder, ...]
+    stop: Stop | None
     snapshot: dict[str, Any]
     terms: dict[str, Any]
 
@@ -92,7 +101,29 @@ class PreviewStore:
         if verdict.effect is not None:
             stored = {"symbol": intent.symbol, "side": intent.side, "qty": intent.qty, "body": body}
             legs = Sizer(_NOBODYS, {**stored, "meta": await _as_stored(cursor, order.meta)}).size(row["terms"])
-        return Preview(follower_id, intent.vault_id, at, verdict, legs, body, row["terms"])
+        stop = await _stop(cursor, order, vault, verdict.effect, at)
+        return Preview(follower_id, intent.vault_id, at, verdict, legs, stop, body, row["terms"])
+
+
+async def _stop(
+    cursor: Cursor, order: MirrorOrderInput, vault: admission.VaultFacts, effect: Effect | None, at: datetime
+) -> Stop | None:
+    """By the guards of a claim, for an order that is admitted."""
+    await cursor.execute(_GUARDED, [order.only_follower_id])
+    row = await cursor.fetchone()
+    if row is None or effect is None:
+        return None
+    guarded = GuardFacts(
+        kill_switch=row["kill_switch"],
+        maintenance=vault.maintenance or row["maintenance"],
+        halt=in_force(vault.halt, row["halt"]),
+        manager_state=ManagerState.DISPATCHING,
+        effect=effect,
+        expires_at=order.intent.expires_at,
+        endpoint_disabled=row["endpoint_disabled"],
+        hours=vault.hours,
+    )
+    return guards.check(guarded, at)
 
 
 def _verdict(

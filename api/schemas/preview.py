@@ -58,6 +58,13 @@ class PreviewLeg(Answer):
     trace: list[TraceStep]
 
 
+class PreviewStop(Answer):
+    """The state that the order would end in, and why."""
+
+    state: str
+    reason: str
+
+
 class PreviewAnswer(BaseModel):
     """`asof` is the time of the facts: given as `asof`, it gives the same answer at any later time."""
 
@@ -66,6 +73,9 @@ class PreviewAnswer(BaseModel):
     asof: datetime
     admission: PreviewAdmission
     legs: list[PreviewLeg] = Field(description="What the follower would get if the order were admitted.")
+    stop: PreviewStop | None = Field(
+        description="What would stop it at the moment of sending: kill switch, halt, maintenance, session, endpoint."
+    )
     snapshot: dict[str, Any] = Field(
         description="The vault, the instrument and the overlays, as an order freezes them."
     )
@@ -80,6 +90,7 @@ class PreviewAnswer(BaseModel):
             asof=preview.asof,
             admission=PreviewAdmission.model_validate(preview.verdict),
             legs=[PreviewLeg(**leg.row() | {"route": route}) for leg in preview.legs],
+            stop=None if preview.stop is None else PreviewStop.model_validate(preview.stop),
             snapshot=preview.snapshot,
             follower=preview.terms,
         )

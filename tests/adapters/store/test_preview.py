@@ -19,9 +19,12 @@ from adapters.store.overlays import OverlayStore
 from adapters.store.preview import Preview, PreviewStore
 from adapters.store.registry import Registry
 from adapters.store.settlement import SettlementStore
+from domain.admission import Halt
 from domain.errors import InvalidInput, NotFound
 from domain.flip_mode import EndOverlay, StartOverlay
+from domain.guards import Stop
 from domain.mirroring import FLATTEN
+from domain.orders import FollowerState
 from domain.overlays import EndReason, NewOverlay, OverlayKind, Params
 from domain.ports import OutcomeKind, PriceQuote, SendOutcome
 from domain.requests import Once
@@ -54,7 +57,8 @@ async def preview(floor: Floor, follower: str, order: dict[str, Any], asof: date
 def whole(found: Preview) -> bytes:
     """All of it, in bytes."""
     legs = [leg.row() | {"fo_id": None} for leg in found.legs]
-    return orjson.dumps([asdict(found.verdict), legs, found.snapshot, found.terms, found.asof], default=str)
+    facts = found.snapshot, found.terms, found.asof, found.vault_id
+    return orjson.dumps([asdict(found.verdict), legs, found.stop and asdict(found.stop), *facts], default=str)
 
 
 def sizes(rows: list[dict[str, Any]]) -> bytes:
@@ -123,6 +127,46 @@ async def test_what_would_be_refused_is_said_with_its_size_all_the_same(floor: F
     await deliver_all(floor, str(await place(floor, order_of(symbol, meta={"reference_price": "200"}))))
     crossing = await preview(floor, follower, order_of(symbol, "sell", "11", meta={"reference_price": "200"}))
     assert (crossing.verdict.code, crossing.verdict.effect, crossing.legs) == ("crosses-zero", None, ())
+
+
+async def test_what_would_stop_it_at_the_moment_of_sending_is_said(floor: Floor):
+    symbol, follower = await new_symbol(floor, "200"), await floor.follower()
+    before = await preview(floor, follower, order_of(symbol))
+    assert before.stop is None
+    new = NewOverlay(OverlayKind.HALT, floor.vault_id, follower, params=Params(level=Halt.HALT_OPENS), reason="test")
+    start = StartOverlay(floor.tenant_id, f"O_{uuid.uuid4().hex}", new, Once("start", "halt", "f"), ACTOR)
+    await OverlayStore(floor.database).start(start)
+    found = await preview(floor, follower, order_of(symbol))
+    assert (found.verdict.accepted, found.stop) == (True, Stop(FollowerState.KILLED, "vault_halt_opens"))
+    assert (await preview(floor, follower, order_of(symbol), before.asof)).stop is None
+
+
+@pytest.mark.parametrize("level", ["halt_opens", "halt_all"])
+async def test_a_halt_of_the_tenant_or_of_everything_is_one_of_the_vault(floor: Floor, level: str):
+    symbol, follower = await new_symbol(floor, "200"), await floor.follower()
+    before = await preview(floor, follower, order_of(symbol))
+    start = StartOverlay(
+        floor.tenant_id, f"O_{uuid.uuid4().hex}",
+        NewOverlay(OverlayKind.HALT, None, params=Params(level=Halt(level)), reason="test"),
+        Once("start", level, "f"), ACTOR,
+    )  # fmt: skip
+    await OverlayStore(floor.database).start(start)
+    assert (await preview(floor, follower, order_of(symbol))).verdict.code == "vault-halted"
+    assert await admit(floor, order_of(symbol)) is None
+    await OverlayStore(floor.database).end(EndOverlay(floor.tenant_id, start.overlay_id, EndReason.LIFTED, ACTOR))
+    assert (await preview(floor, follower, order_of(symbol))).verdict.accepted
+    halt_id = f"H_{uuid.uuid4().hex}"
+    await floor.rows(
+        "INSERT INTO platform_halts (halt_id, level, reason, actor) VALUES (%s, %s, '', 't')", halt_id, level
+    )
+    try:
+        halted = await preview(floor, follower, order_of(symbol))
+        assert halted.verdict.code == "vault-halted"
+    finally:
+        await floor.rows("UPDATE platform_halts SET ended_at = now() WHERE halt_id = %s", halt_id)
+    assert (await preview(floor, follower, order_of(symbol))).verdict.accepted
+    assert whole(await preview(floor, follower, order_of(symbol), halted.asof)) == whole(halted)
+    assert whole(await preview(floor, follower, order_of(symbol), before.asof)) == whole(before)
 
 
 async def test_nothing_is_stored(floor: Floor):
@@ -301,10 +345,12 @@ class Life:
                 (OverlayKind.FLIP, Params(persona=persona, amplify=D("0.35")), timedelta(minutes=30)),
                 (OverlayKind.FLIP, Params(amplify=D("-0.2")), timedelta(minutes=45)),
                 (OverlayKind.BOOST, Params(persona=persona, delta=D("0.15")), timedelta(hours=1)),
-                (OverlayKind.HALT, Params.from_json({"level": "halt_opens"}), None),
+                (OverlayKind.HALT, Params(level=self.dice.choice([Halt.HALT_OPENS, Halt.HALT_ALL])), None),
+                (OverlayKind.MAINTENANCE, Params(), None),
             ]
         )
-        new = NewOverlay(kind, self.floor.vault_id, follower, ttl=ttl, params=params, reason="test")
+        vault = None if kind is OverlayKind.HALT and follower is None else self.floor.vault_id  # None: the tenant
+        new = NewOverlay(kind, vault, follower, ttl=ttl, params=params, reason="test")
         overlay_id, key = f"O_{uuid.uuid4().hex}", uuid.uuid4().hex
         start = StartOverlay(self.floor.tenant_id, overlay_id, new, Once("start", key, "f"), ACTOR)
         await OverlayStore(self.floor.database).start(start)
