@@ -77,6 +77,7 @@ class World:
         queue = {"VANTA_INGEST__QUEUE_PATH": str(self.queue), "VANTA_INGEST__EVERY_S": "1"}
         # Schedules keep quiet: a run would take the look-ups that a test has told the broker to break.
         quiet = {"VANTA_RECONCILE__EVERY_S": "86400", "VANTA_RECONCILE__STALE_AFTER_S": "1"}
+        quiet |= {"VANTA_RECONCILE__LOOK_EVERY_S": "1"}
         mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]

@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+from temporalio.client import ScheduleHandle
 from temporalio.service import RPCError
 
 from domain.reconciliation import Policy
@@ -121,3 +122,26 @@ async def test_a_missed_exit_is_sold_by_a_correction_that_leaves_the_vault_alone
     assert await world.holding(missed) == await world.holding(vault) == 0
     assert world.alpaca.exchange.accounts[missed].position_qty("AAPL") == 0
     assert await world.reconcile(vault) == []
+
+
+async def exists(schedule: ScheduleHandle) -> bool:
+    try:
+        await schedule.describe()
+    except RPCError:
+        return False
+    return True
+
+
+async def test_every_open_vault_has_a_schedule_that_reconciles_it(world: World):
+    vault = await world.vault()
+    schedule = world.temporal.get_schedule_handle(ids.reconcile(vault))
+    async with asyncio.timeout(30):
+        while not await exists(schedule):
+            await asyncio.sleep(0.1)
+        await schedule.trigger()
+        done = "SELECT 1 FROM reconciliations WHERE vault_id = %s AND state = 'done'"
+        while not await world.rows(done, vault):
+            await asyncio.sleep(0.1)
+        await world.rows("UPDATE vaults SET status = 'closed' WHERE vault_id = %s RETURNING vault_id", vault)
+        while await exists(schedule):
+            await asyncio.sleep(0.1)
