@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from domain.explain_words import guard_names, number, reason_words, side_words, words
+from domain.ports import STOPPED
 
 Row = Mapping[str, Any]
 
@@ -106,6 +107,8 @@ def _refused(payload: Row, _order: Row, _attempts: Mapping[int, Row]) -> str:
 
 
 def _answer(payload: Row, attempts: Mapping[int, Row]) -> str:
+    if payload.get("code") == STOPPED:
+        return f"Attempt {payload['dispatch_attempts']} was stopped by a kill before anything of it was sent"
     attempt = attempts.get(payload["dispatch_attempts"], {})
     said = payload.get("last_error") or payload.get("code") or attempt.get("code") or "no answer"
     return f"Attempt {payload['dispatch_attempts']} came to {said}"

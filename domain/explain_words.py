@@ -33,9 +33,9 @@ _REASONS = {
     "short_not_allowed": "it would have opened a short, which you do not allow",
     "unconfirmed": "the other side never confirmed the rest of it",
     "unresolved": "nobody could find out whether it arrived",
-    "vault_flatten": "the vault is being sold out, so that nothing new opens",
-    "vault_halt_all": "the vault was halted",
-    "vault_halt_opens": "the vault was halted for new positions",
+    "vault_flatten": "everything was being sold, so that nothing new opened",
+    "vault_halt_all": "trading was halted",
+    "vault_halt_opens": "trading was halted for new positions",
     "vault_maintenance": "the vault was in maintenance",
 }
 _GUARDS = {

@@ -223,3 +223,17 @@ async def test_a_settled_order_of_which_a_dead_letter_was_sent_again_can_be_canc
     assert again.state is FollowerState.DEAD_LETTER
     await RedriveStore(floor.database).close(floor.tenant_id, order.fo_id)
     assert not (await manager(floor, mo_id))["live"]
+
+
+async def test_stale_signals_do_not_execute_hours_later(floor: Floor) -> None:
+    """A worker that comes back after the order's time finds it in its line, and sends nothing."""
+    await floor.follower()
+    meta = {"expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    mo_id = (await floor.admit(meta=meta)).mo_id
+    await ExpansionStore(floor.database).expand(floor.tenant_id, mo_id, 0)
+    [row] = await floor.rows("SELECT fo_id FROM follower_orders WHERE mo_id = %s", mo_id)
+    store = DispatchStore(floor.database)
+    late = await store.take(floor.tenant_id, row["fo_id"], datetime.now(UTC) + timedelta(hours=3))
+    assert late.state is FollowerState.CANCELLED
+    assert await states(floor, mo_id) == [("cancelled", "expired")]
+    assert await floor.rows("SELECT 1 FROM attempts WHERE fo_id = %s", row["fo_id"]) == []
