@@ -43,6 +43,7 @@ class OrderFact:
     `fraction` is the part of the vault's position that the manager order closes, None where it opens. `price` is the
     manager order's reference price. `is_stale`: it is not over, and nobody has touched it for longer than its owner
     would wait. `turned_away`: a correction's manager order that was refused at the door, under its own id.
+    `given_back`: no follower got anything of the manager order, and the vault's position is as if it had never been.
     """
 
     fo_id: str
@@ -60,10 +61,17 @@ class OrderFact:
     expires_at: datetime | None = None
     is_stale: bool = False
     turned_away: bool = False
+    given_back: bool = False
 
     @property
     def is_over(self) -> bool:
         return self.state in FOLLOWER_ENDS
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Nobody is short of what the manager took back. An exit that was cancelled when others were out is none."""
+        cancelled = self.fraction is None and self.reason == WITHDRAWN
+        return self.is_over and (self.given_back or cancelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +130,11 @@ class _Fold:
     def mirror(self, order: OrderFact) -> None:
         x, sign = self.so_far, order.side.sign
         x.failed_correction = None
-        withdrawn = order.is_over and order.reason == WITHDRAWN
-        qty = order.filled if withdrawn else order.qty
-        if order.fraction is None:
-            delta = sign * (qty if withdrawn else max(order.wanted, qty))
+        qty = order.filled if order.is_withdrawn else order.qty
+        if order.is_withdrawn:
+            delta = sign * qty
+        elif order.fraction is None:
+            delta = sign * max(order.wanted, qty)
         else:
             delta = self._reduction(order, qty)
             self._scale(1 - min(order.fraction, Decimal(1)))

@@ -97,6 +97,7 @@ class PageRows:
             fraction=_fraction(row),
             price=row["price"],
             expires_at=row["expires_at"],
+            given_back=row["given_back"],
             is_stale=row["updated_at"] < self._times.stale_before,
         )
 

@@ -37,6 +37,7 @@ SELECT follower_id, symbol FROM drifts WHERE run_id = %(previous)s AND follower_
 _ORDERS = """
 SELECT o.fo_id, o.follower_id, o.symbol, o.side, o.qty, o.filled_qty, o.avg_price, o.state, o.reason, o.cap_applied,
   o.leg, o.route, o.created_at, o.updated_at, m.kind, m.qty AS manager_qty, m.effect, m.expires_at,
+  m.given_back_at IS NOT NULL AS given_back,
   s.body ->> 'position' AS vault_qty,
   (CASE WHEN o.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{hedge,price}' END)::numeric AS price,
   (SELECT (t.step ->> 'result')::numeric FROM jsonb_array_elements(o.trace) AS t(step)

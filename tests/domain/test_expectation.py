@@ -57,6 +57,22 @@ def test_what_the_manager_took_back_is_not_expected():
     assert (fold(desk).expected, fold(desk).parts) == (2, {})
 
 
+@pytest.mark.parametrize("fraction", [None, Decimal(1), HALF])
+def test_an_order_that_the_vault_was_given_back_never_was(fraction: Decimal | None):
+    desk = Desk()
+    desk.order("buy", 10)
+    side = "buy" if fraction is None else "sell"
+    desk.order(side, 5, state=F.KILLED, fraction=fraction, given_back=True)
+    assert (fold(desk).expected, fold(desk).parts) == (10, {})
+
+
+def test_an_exit_that_was_cancelled_when_others_were_out_is_still_expected():
+    desk = Desk()
+    desk.order("buy", 10)
+    desk.order("sell", 10, state=F.CANCELLED, reason="manager_order_cancelled", booked=3, fraction=Decimal(1))
+    assert (fold(desk).expected, fold(desk).parts) == (0, {Cause.KILL_OR_SKIP: -7})
+
+
 def test_an_exit_ends_what_an_earlier_kill_left_open():
     desk = Desk()
     desk.order("buy", 10, state=F.KILLED)
