@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from adapters.store.database import Cursor
 from adapters.store.underway import OPEN_STATES
+from domain.expectation import ADOPTED
 from domain.overlays import STRICTNESS
 
 _T = "current_setting('vanta.asof')::timestamptz"
@@ -22,6 +23,8 @@ _VAULT = "current_setting('vanta.vault_id', true)"
 _FOLLOWER = "current_setting('vanta.follower_id')"
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STATES)
 _STRICTEST_FIRST = ", ".join(f"'{level}'" for level in reversed(STRICTNESS))
+# What reconciliation takes over into the books is written as a fill of the order before it, and fills nothing of that.
+_OURS = f"x.source <> '{ADOPTED}'"
 _SIGNED = "sum(CASE x.side WHEN 'buy' THEN x.qty ELSE -x.qty END)"
 
 
@@ -60,7 +63,7 @@ WITH vaults AS NOT MATERIALIZED ({_version("vaults", "vault", _VAULT)}
   SELECT f.tenant_id, f.follower_id, x.symbol, {_SIGNED} {_filled()} GROUP BY f.tenant_id, f.follower_id, x.symbol
 ), hedges AS (
   SELECT f.follower_id, m.symbol, x.symbol AS hedge_symbol, {_SIGNED} AS qty
-  {_filled("JOIN public.manager_orders m ON m.mo_id = f.mo_id", "f.leg = 1")}
+  {_filled("JOIN public.manager_orders m ON m.mo_id = f.mo_id", f"f.leg = 1 AND {_OURS}")}
   GROUP BY f.follower_id, m.symbol, x.symbol
 ), residues AS (
   SELECT f.follower_id, f.symbol, sum(f.carry) AS qty FROM public.follower_orders f
@@ -74,7 +77,7 @@ WITH vaults AS NOT MATERIALIZED ({_version("vaults", "vault", _VAULT)}
     SELECT (SELECT a.payload ->> 'to' FROM public.audit_events a
         WHERE a.mo_id = f.mo_id AND a.entity = 'follower_order' AND a.entity_id = f.fo_id AND a.payload ? 'to'
           AND a.ts <= {_T} ORDER BY a.event_id DESC LIMIT 1),
-      (SELECT coalesce(sum(x.qty), 0) FROM public.fills x WHERE x.fo_id = f.fo_id AND x.ts <= {_T})
+      (SELECT coalesce(sum(x.qty), 0) FROM public.fills x WHERE x.fo_id = f.fo_id AND x.ts <= {_T} AND {_OURS})
     WHERE f.updated_at > {_T}) AS s (state, filled_qty)
   WHERE f.tenant_id = {_ME} AND f.follower_id = {_FOLLOWER} AND f.created_at <= {_T}
 ), manager_orders AS (

@@ -245,7 +245,7 @@ class Life:
         doings: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (6, self.look), (4, self.order), (1, self.store), (1, self.flatten), (5, self.deliver), (2, self.settle),
             (1, self.cancel), (2, self.price), (2, self.settings), (2, self.overlay), (1, self.end_overlay),
-            (1, self.funds),
+            (1, self.funds), (1, self.adopt),
         ]  # fmt: skip
         for _ in range(steps):
             [doing] = self.dice.choices([d for _, d in doings], [w for w, _ in doings])
@@ -319,6 +319,22 @@ class Life:
         if self.placed:
             mo_id = self.dice.choice(self.placed)
             await SettlementStore(self.floor.database).cancel(self.floor.tenant_id, mo_id, ACTOR)
+
+    async def adopt(self) -> None:
+        """As reconciliation does: the follower has sold some by hand."""
+        held = await self.floor.rows(
+            "SELECT o.fo_id, h.qty FROM positions h JOIN follower_orders o ON o.follower_id = h.holder_id "
+            "AND o.symbol = h.symbol AND o.state = 'confirmed' WHERE h.holder_id = ANY(%s) AND h.qty >= 1 "
+            "ORDER BY o.fo_id", self.followers,
+        )  # fmt: skip
+        if held:
+            await self.floor.rows(
+                "WITH n AS (INSERT INTO fills (fill_id, tenant_id, fo_id, follower_id, symbol, side, qty, source) "
+                "SELECT %s, tenant_id, fo_id, follower_id, symbol, 'sell', 1, 'adopted' FROM follower_orders "
+                "WHERE fo_id = %s RETURNING *) UPDATE positions h SET qty = h.qty - 1 FROM n "
+                "WHERE h.holder_id = n.follower_id AND h.symbol = n.symbol",
+                uuid.uuid4().hex, self.dice.choice(held)["fo_id"],
+            )  # fmt: skip
 
     async def price(self) -> None:
         price = D(self.dice.randint(300, 30_000)) / 100
