@@ -124,6 +124,26 @@ async def test_a_missed_exit_is_sold_by_a_correction_that_leaves_the_vault_alone
     assert await world.reconcile(vault) == []
 
 
+async def test_a_missed_entry_is_bought_where_the_follower_allows_it_unless_it_fails_again(world: World):
+    vault = await world.vault()
+    allowed, hopeless, other = await world.bridged(vault), await world.bridged(vault), await world.bridged(vault)
+    for follower in (allowed, hopeless):
+        await allow(world, follower, Policy.CORRECT_AND_OPEN)
+    world.alpaca.script(REJECTED, account=allowed, count=1)
+    world.alpaca.script(REJECTED, account=hopeless)
+    await world.settled((await world.submit(vault, "buy", 10)).mo_id)
+    assert [await world.holding(f) for f in (allowed, hopeless, other)] == [0, 0, 10]
+
+    drifts = await world.reconcile(vault)
+    assert told(drifts) == dict.fromkeys((allowed, hopeless), ("kill_or_skip", "open"))
+    for row in await world.rows("SELECT mo_id FROM manager_orders WHERE kind = 'correction' AND vault_id = %s", vault):
+        await world.settled(row["mo_id"])
+    assert [await world.holding(f) for f in (allowed, hopeless, vault)] == [10, 0, 10]
+    [still] = await world.reconcile(vault)
+    assert (still["follower_id"], still["action"]) == (hopeless, None)
+    assert still["evidence"]["held_back"].startswith("an earlier correction did not fill")
+
+
 async def exists(schedule: ScheduleHandle) -> bool:
     try:
         await schedule.describe()
