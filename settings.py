@@ -85,6 +85,10 @@ class WebhookSettings(BaseModel):
     )
     max_connections: int = Field(default=400, ge=1, description="Per worker process.")
     max_connections_per_host: int = Field(default=100, ge=1, description="To one receiver.")
+    breaker_failures: int = Field(default=20, ge=1, description="Failures in a row that disable an endpoint.")
+    breaker_rate: Decimal = Field(default=Decimal("0.5"), gt=0, le=1, description="Part of attempts that does so, too.")
+    breaker_rate_attempts: int = Field(default=20, ge=1, description="Attempts from which on that part counts.")
+    breaker_window_s: int = Field(default=600, ge=10, description="The part is that of attempts of this time.")
 
 
 class AlpacaSettings(BaseModel):

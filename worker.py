@@ -50,6 +50,7 @@ from adapters.store.redrive import RedriveStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
+from domain.breaker import BreakerPolicy
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
@@ -156,8 +157,14 @@ async def _prices(clients: Clients) -> list[Callable[..., Any]]:
 
 async def dispatch(clients: Clients) -> list[Any]:
     """Everything that leaves for followers: waves and attempts, a queue for webhooks and one for each venue."""
-    settings, store = clients.settings, DispatchStore(clients.database)
-    hooks = settings.webhooks
+    settings, hooks = clients.settings, clients.settings.webhooks
+    breaker = BreakerPolicy(
+        hooks.breaker_failures,
+        hooks.breaker_rate,
+        hooks.breaker_rate_attempts,
+        timedelta(seconds=hooks.breaker_window_s),
+    )
+    store = DispatchStore(clients.database, breaker=breaker)
     sender = await clients.stack.enter_async_context(
         AiohttpWebhookSender(
             timeout_ms=hooks.timeout_ms,

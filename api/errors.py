@@ -24,6 +24,7 @@ _STATUS: dict[type[errors.VantaError], int] = {
     errors.NotFound: 404,
     errors.OrderRefused: 422,
     errors.IdempotencyKeyReused: 422,
+    errors.Conflict: 409,
     errors.InvalidToken: 401,
     errors.IllegalTransition: 409,
     errors.VenueUnavailable: 503,
@@ -38,6 +39,9 @@ _TITLES = {
     "order-lost": "The order's outcome is not known",
     "idempotency-key-missing": "The request needs an Idempotency-Key",
     "idempotency-key-reused": "The Idempotency-Key was used for another request",
+    "no-webhook": "The follower has no webhook",
+    "test-under-way": "A test of the webhook is under way",
+    "too-many-keys": "Too many signing keys are in force",
     "unauthenticated": "The request needs a valid access token",
     "insufficient-scope": "The access token does not allow this",
     "body-too-large": "The body is too large",
@@ -91,6 +95,8 @@ def from_domain(error: errors.VantaError) -> Problem:
             return Problem(status, error.code, str(error), field=_ID_FIELDS.get(error.entity, "id"))
         case errors.OrderRefused():
             return Problem(status, "order-refused", error.reason, field=error.field, code=error.code)
+        case errors.Conflict():
+            return Problem(status, error.code, error.reason, field=error.field)
         case errors.InvalidToken():
             return unauthenticated(str(error))
     if status == 500:

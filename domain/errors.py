@@ -5,6 +5,7 @@ VantaError
 ├── NotFound              no such entity for this tenant
 ├── OrderRefused          a guard refused a valid order; `code` is stable
 ├── ExitBreach            more was about to leave for a manager order than it was allotted
+├── Conflict              the entity's state does not allow it; `code` is stable
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
@@ -67,6 +68,16 @@ class ExitBreach(VantaError):
     def __init__(self, mo_id: str, reason: str) -> None:
         super().__init__(f"{mo_id}: {reason}")
         self.mo_id = mo_id
+
+
+class Conflict(VantaError):
+    """What was asked for does not go with how things stand; `code` says which, `field` names the entity."""
+
+    def __init__(self, code: str, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.field = field
 
 
 class IdempotencyKeyReused(VantaError):

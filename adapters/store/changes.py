@@ -129,19 +129,6 @@ INSERT INTO outbox (tenant_id, subject, payload)
 SELECT tenant_id, 'mirror_dispatch_dlx.' || tenant_id, to_jsonb(d) FROM d
 """
 
-_DISABLE = f"""
-WITH u AS (
-  UPDATE followers SET endpoint_disabled_at = now()
-  WHERE follower_id = ANY(%(follower_ids)s) AND endpoint_disabled_at IS NULL RETURNING *
-), e AS (
-  SELECT tenant_id, 'follower' AS entity, follower_id AS entity_id, 'endpoint_disabled' AS action, %(actor)s AS actor,
-    NULL AS mo_id, 1 AS n,
-    jsonb_build_object('vault_id', vault_id, 'reason', 'the endpoint answered 410 Gone') AS payload
-  FROM u
-), {EMIT}
-SELECT count(*) FROM a
-"""
-
 
 async def apply(cursor: Cursor, changes: Sequence[Change], *, actor: str) -> set[str]:
     """Carry the changes out; the ids of those that took place.
@@ -181,11 +168,6 @@ async def book_late(
     ]
     await cursor.execute(_LATE_FILLS, {"fills": jsonb(rows), "actor": actor})
     return True
-
-
-async def disable_endpoints(cursor: Cursor, follower_ids: Sequence[str], *, actor: str) -> None:
-    """No more events go to these webhooks until somebody enables them; said by an event of its own."""
-    await cursor.execute(_DISABLE, {"follower_ids": list(follower_ids), "actor": actor})
 
 
 def _row(change: Change) -> dict[str, Any]:

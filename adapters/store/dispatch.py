@@ -12,7 +12,9 @@ from typing import Any
 
 from adapters.store import changes, exits
 from adapters.store.database import Cursor, Database, jsonb
+from adapters.store.endpoints import count_health
 from domain import guards
+from domain.breaker import BreakerPolicy
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
 from domain.mirroring import OrderRef
@@ -77,10 +79,13 @@ _NEVER_OWNED = ("skipped", "shadowed")
 # Not the wave's any more, and not over: a retry that is due in a second, an order that is open at its venue.
 _NOT_DUE = (*_NEVER_OWNED, "sized", "sent", *(state.value for state in FOLLOWER_ENDS))
 
+_BREAKER = BreakerPolicy()
+
 
 class DispatchStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, breaker: BreakerPolicy = _BREAKER) -> None:
         self._database = database
+        self._breaker = breaker
 
     @asynccontextmanager
     async def locked(self, tenant_id: str, fo_id: str) -> AsyncIterator[tuple[Cursor, PendingOrder]]:
@@ -118,9 +123,7 @@ class DispatchStore:
         async with self._database.cursor(tenant_id) as cursor:
             await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([_closing(o, r) for o, r in results])})
             await changes.apply(cursor, decided, actor=ACTOR)
-            gone = [o.follower_id for (o, _), c in zip(results, decided, strict=True) if c.disable_endpoint]
-            if gone:
-                await changes.disable_endpoints(cursor, gone, actor=ACTOR)
+            await count_health(cursor, results, self._breaker, actor=ACTOR)
         return decided
 
     async def change(self, cursor: Cursor, change: Change, *, actor: str = ACTOR) -> None:
