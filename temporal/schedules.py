@@ -36,11 +36,14 @@ async def ensure_ingest(client: Client, *, every_s: int, paused: bool) -> None:
 async def ensure_marks(client: Client, *, every_s: int) -> None:
     """Refresh prices and mark NAVs every `every_s` seconds, never twice at once."""
     state = ScheduleState(note="last prices, and every vault's NAV at them")
-    await _ensure(client, ids.MARKS, "MarkPricesWorkflow", timedelta(seconds=every_s), state)
+    every = timedelta(seconds=every_s)
+    await _ensure(client, ids.MARKS, "MarkPricesWorkflow", every, state, keeps_state=True)
 
 
-async def _ensure(client: Client, name: str, workflow: str, every: timedelta, state: ScheduleState) -> None:
-    """Create the schedule, or bring it up to date."""
+async def _ensure(
+    client: Client, name: str, workflow: str, every: timedelta, state: ScheduleState, *, keeps_state: bool = False
+) -> None:
+    """Create the schedule, or bring it up to date; with `keeps_state` a pause outlives our next start."""
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(workflow, id=name, task_queue=queues.ORCHESTRATION),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
@@ -51,7 +54,9 @@ async def _ensure(client: Client, name: str, workflow: str, every: timedelta, st
         await client.create_schedule(name, schedule)
     except ScheduleAlreadyRunningError:
 
-        def update(_: ScheduleUpdateInput) -> ScheduleUpdate:
+        def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
+            if keeps_state:
+                schedule.state = found.description.schedule.state
             return ScheduleUpdate(schedule=schedule)
 
         await client.get_schedule_handle(name).update(update)
