@@ -21,17 +21,21 @@ from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
+from adapters.store.endpoints import TrialStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
+from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
+from adapters.webhooks import AiohttpWebhookSender
+from adapters.webhooks.trial import WebhookTester
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import dead_letters, follower_orders, manager_orders, preview, reconciliations, vaults
+from api.routes import dead_letters, follower_orders, manager_orders, preview, reconciliations, vaults, webhooks
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
@@ -69,8 +73,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         temporal = await connect(settings.temporal, lazy=True)
         redis = open_redis(settings.redis)
         closing.push_async_callback(redis.aclose)
+        box = SecretBox(settings.secrets.master_keys.get_secret_value())
         yield Services(
-            registry=Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value())),
+            registry=Registry(database, box),
             reads=Reads(database),
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
@@ -79,6 +84,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
+            keys=KeyRotation(database, box),
+            tester=WebhookTester(TrialStore(database), await closing.enter_async_context(_sender(settings)), box),
             reconciliations=ReconciliationStore(database),
             reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
             kills=KillSwitch(KillStore(database), redis),
@@ -86,6 +93,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
         )
+
+
+def _sender(settings: Settings) -> AiohttpWebhookSender:
+    """For tests of endpoints: they are few, and are held to the addresses that orders are."""
+    hooks = settings.webhooks
+    return AiohttpWebhookSender(
+        timeout_ms=hooks.timeout_ms,
+        max_response_bytes=hooks.max_response_bytes,
+        allowed_networks=hooks.allowed_networks,
+        max_connections=20,
+        max_connections_per_host=4,
+    )
 
 
 def token_verifier(settings: Settings) -> Callable[[str], tokens.Claims]:
@@ -120,7 +139,16 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         redirect_slashes=False,
     )
     errors.install(app)
-    for routes in (vaults, preview, manager_orders, follower_orders, dead_letters, reconciliations, health_routes):
+    for routes in (
+        vaults,
+        webhooks,
+        preview,
+        manager_orders,
+        follower_orders,
+        dead_letters,
+        reconciliations,
+        health_routes,
+    ):
         app.include_router(routes.router)
     if settings.api.cors_origins:
         app.add_middleware(

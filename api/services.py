@@ -9,6 +9,7 @@ from api.readiness import Readiness
 from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.redrive import Redrivable
+from domain.trial import TrialResult
 
 if TYPE_CHECKING:
     from adapters.store.letters import DeadLetterStore
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
     from adapters.store.reads import Reads
     from adapters.store.reconciliations import ReconciliationStore
     from adapters.store.registry import Registry
+    from adapters.store.rotation import KeyRotation
     from adapters.store.settlement import SettlementStore
     from adapters.tokens import Claims
+
+
+class Tester(Protocol):
+    """What `adapters.webhooks.trial.WebhookTester` offers."""
+
+    async def test(self, tenant_id: str, follower_id: str, *, actor: str) -> TrialResult: ...
 
 
 class Redriver(Protocol):
@@ -61,6 +69,8 @@ class Services:
     preview: "PreviewStore"
     engine: OrderEngine
     redrives: Redriver
+    keys: "KeyRotation"
+    tester: Tester
     reconciliations: "ReconciliationStore"
     reconciler: RunStarter
     kills: Barrier

@@ -4,7 +4,8 @@
 
 `POST /v1/hooks/mirror/dispatch` (follower from the body) or `…/dispatch/{follower_id}` takes deliveries: both
 signature forms are verified, deliveries are processed once per `webhook-id`. `POST /control/followers/{follower_id}`
-with {"key": "whsec_…", "behaviour": {…}} registers a follower or changes its behaviour; `GET /received` reports.
+with {"key": "whsec_…", "behaviour": {…}} registers a follower or changes its behaviour; `GET /received` reports. Test
+deliveries are answered as orders are and counted apart, under `GET /tests`: no order is made of them.
 It has no authentication of its own: loopback only.
 """
 
@@ -58,14 +59,20 @@ class Reception:
 
 @dataclass(slots=True)
 class Delivery:
-    """All attempts of one delivery id. `processed` counts after de-duplication: it is 0 or 1."""
+    """All attempts of one delivery id. `processed` counts after de-duplication: it is 0 or 1, and 0 for a `test`."""
 
     follower_id: str
     delivery_id: str
     received: int = 0
     processed: int = 0
     body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     receptions: list[Reception] = field(default_factory=list)
+    test: bool = False
+
+    def process(self) -> None:
+        """Make an order of it, once; of a test none is made."""
+        self.processed = 0 if self.test else 1
 
 
 @dataclass(slots=True)
@@ -85,6 +92,7 @@ class Receiver:
         self._max_deliveries = max_deliveries
         self._followers: dict[str, _Follower] = {}
         self._deliveries: OrderedDict[str, Delivery] = OrderedDict()
+        self._tests: OrderedDict[str, Delivery] = OrderedDict()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -95,6 +103,7 @@ class Receiver:
         app.router.add_post(DISPATCH + "/{follower_id}", self._dispatch)
         app.router.add_post("/control/followers/{follower_id}", self._control)
         app.router.add_get("/received", self._report)
+        app.router.add_get("/tests", self._report_tests)
         app.router.add_get("/healthz", self._healthz)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -130,6 +139,10 @@ class Receiver:
         """Oldest first."""
         return [d for d in self._deliveries.values() if follower_id in (None, d.follower_id)]
 
+    def tests(self, follower_id: str) -> list[Delivery]:
+        """Test deliveries, oldest first."""
+        return [d for d in self._tests.values() if d.follower_id == follower_id]
+
     async def wait_received(self, delivery_id: str, count: int = 1, timeout_s: float = 10) -> Delivery:
         """The delivery, once it has arrived `count` times. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._changed:
@@ -159,11 +172,14 @@ class Receiver:
         )
         delivery_id = request.headers.get(WEBHOOK_ID, "")
         async with self._changed:
-            delivery = self._deliveries.setdefault(delivery_id, Delivery(follower_id, delivery_id))
-            while len(self._deliveries) > self._max_deliveries:
-                self._deliveries.popitem(last=False)
+            test = _is_test(body)
+            kept = self._tests if test else self._deliveries
+            delivery = kept.setdefault(delivery_id, Delivery(follower_id, delivery_id, test=test))
+            while len(kept) > self._max_deliveries:
+                kept.popitem(last=False)
             delivery.received += 1
             delivery.body = body.decode(errors="replace")
+            delivery.headers = {name.lower(): value for name, value in request.headers.items()}
             delivery.receptions[: max(0, len(delivery.receptions) - _MAX_ATTEMPTS_KEPT + 1)] = []
             delivery.receptions.append(reception)
             self._changed.notify_all()
@@ -173,7 +189,7 @@ class Receiver:
         if how.delay_ms:
             await asyncio.sleep(how.delay_ms / 1000)
         if how.kind == "ok" or (how.times is not None and delivery.received > how.times):
-            delivery.processed = 1
+            delivery.process()
             return _ok(how, delivery)
         headers = {"Retry-After": how.retry_after} if how.retry_after is not None else {}
         match how.kind:
@@ -184,7 +200,7 @@ class Receiver:
             case "huge" | "drip":
                 return await self._stream(request, how)
             case "process_then_hang":
-                delivery.processed = 1
+                delivery.process()
                 await self._hang()
             case "hang":
                 await self._hang()
@@ -232,6 +248,10 @@ class Receiver:
         wanted = request.query.get("delivery_id")
         return web.json_response([asdict(d) for d in found if wanted in (None, d.delivery_id)])
 
+    async def _report_tests(self, request: web.Request) -> web.Response:
+        """`?follower_id=` says whose."""
+        return web.json_response([asdict(d) for d in self.tests(request.query.get("follower_id", ""))])
+
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
@@ -239,11 +259,19 @@ class Receiver:
 def _ok(how: Behaviour, delivery: Delivery) -> web.Response:
     if how.answer is not None:
         return web.Response(text=how.answer, content_type="application/json")
-    if how.fill_price is None:
+    if how.fill_price is None or delivery.test:
         return web.json_response({})
     qty = str(json.loads(delivery.body)["qty_str"])
     # The id comes from the delivery, so that a repeat reports the same fill and not a second one.
     return web.json_response({"fills": [{"fill_id": f"{delivery.delivery_id}-1", "qty": qty, "price": how.fill_price}]})
+
+
+def _is_test(body: bytes) -> bool:
+    """The body says so, which is signed; the header is only for whoever routes requests."""
+    try:
+        return json.loads(body).get("test") is True
+    except (ValueError, AttributeError):
+        return False
 
 
 def _follower_in(body: bytes) -> str:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -19,13 +20,17 @@ from adapters.kill.switch import KillSwitch
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
+from adapters.store.endpoints import TrialStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
+from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
+from adapters.webhooks import AiohttpWebhookSender
+from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
@@ -215,6 +220,9 @@ async def client(
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
         redis = open_redis(settings.redis)
+        box = SecretBox(settings.secrets.master_keys.get_secret_value())
+        sender = AiohttpWebhookSender(timeout_ms=2_000, allowed_networks=[ip_network("127.0.0.0/8")])
+        await sender.start()
         yield Services(
             registry=registry,
             reads=Reads(database),
@@ -225,6 +233,8 @@ async def client(
             ),
             engine=engine,
             redrives=redriver,
+            keys=KeyRotation(database, box),
+            tester=WebhookTester(TrialStore(database), sender, box),
             reconciliations=ReconciliationStore(database),
             reconciler=reconciler,
             kills=KillSwitch(KillStore(database), redis),
@@ -233,6 +243,7 @@ async def client(
             max_body_bytes=settings.api.max_body_bytes,
         )
         await redis.aclose()
+        await sender.close()
 
     async with serve(settings, open_services=opened) as http:
         yield http
