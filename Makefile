@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 LOCK   := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test lint format bench lock clean
+.PHONY: help install demo up down status test soak lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,9 @@ status: $(STAMP) ## what runs, and where
 
 test: $(STAMP) ## every test, on the real embedded servers
 	@$(BIN)/python -m pytest
+
+soak: $(STAMP) ## random lives of a vault, many and long; SEEDS="100 101" STEPS=2000
+	@VANTA_MACHINE_SEEDS="$(or $(SEEDS),$(shell seq -s' ' 100 160))" VANTA_MACHINE_STEPS=$(or $(STEPS),1000) $(BIN)/python -m pytest tests/machine
 
 lint: $(STAMP) ## format check, lint, types, import rules
 	@$(BIN)/ruff format --check .

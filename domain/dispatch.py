@@ -64,6 +64,7 @@ class PendingOrder:
     leg: int = 0
     shard: int = 0
     mark: int = 0  # the kill watch's count when the claim began
+    maybe_there: bool = False  # an earlier attempt of a webhook got no answer
     attempts_base: int = 0
     endpoint_failures: int = 0
 
@@ -175,14 +176,19 @@ def resolve(order: PendingOrder, outcome: SendOutcome) -> Change:
     if outcome.kind is OutcomeKind.ACK:
         return _acknowledged(order, outcome)
     if outcome.kind is OutcomeKind.FINAL:
-        return _change(order, outcome, _F.REJECTED, disable_endpoint=outcome.disable_endpoint)
+        gone = outcome.disable_endpoint
+        if order.maybe_there:
+            return _change(order, outcome, _F.DEAD_LETTER, reason="refused_after_silence", disable_endpoint=gone)
+        return _change(order, outcome, _F.REJECTED, disable_endpoint=gone)
     wait = retry.wait_after(order.fo_id, order.tries, outcome.retry_after_s)
     if outcome.kind is OutcomeKind.AMBIGUOUS and not order.is_webhook:
         # The venue is asked before anything else happens; the attempts left are counted when its answer is known.
         return _change(order, outcome, _F.UNKNOWN, wait=timedelta(0))
     if wait is None:
         return _change(order, outcome, _F.DEAD_LETTER, reason="retries_exhausted")
-    target = _F.UNKNOWN if outcome.kind is OutcomeKind.AMBIGUOUS else _F.RETRY
+    # This attempt provably is not there; an earlier one that got no answer still may be.
+    ambiguous = outcome.kind is OutcomeKind.AMBIGUOUS or order.maybe_there
+    target = _F.UNKNOWN if ambiguous else _F.RETRY
     return _change(order, outcome, target, wait=wait)
 
 

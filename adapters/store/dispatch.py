@@ -37,7 +37,9 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
      FROM webhook_keys k WHERE k.key_ref = w.webhook ->> 'hmac_key_ref'
-       AND (k.expires_at IS NULL OR k.expires_at > now())) END AS webhook_keys
+       AND (k.expires_at IS NULL OR k.expires_at > now())) END AS webhook_keys,
+  f.route = 'webhook' AND EXISTS (SELECT 1 FROM attempts a WHERE a.fo_id = f.fo_id AND a.outcome = 'ambiguous')
+    AS maybe_there
 FROM follower_orders f
 JOIN manager_orders m ON m.mo_id = f.mo_id
 JOIN snapshots s ON s.mo_id = f.mo_id
@@ -235,6 +237,7 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         persona=row["persona"],
         meta=row["meta"],
         leg=row["leg"],
+        maybe_there=row["maybe_there"],
         shard=row["shard"],
         guards=GuardFacts(
             kill_switch=row["kill_switch"],

@@ -1,12 +1,14 @@
 """From a page of the snapshot to follower orders: sized once, from the snapshot and nothing else (SPEC section 5.3)."""
 
 from collections import Counter
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from adapters.store import exits
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
-from adapters.store.frozen import Sizer, sized
+from adapters.store.frozen import SizedOrder, Sizer, sized
 
 ACTOR = "system:expansion"
 
@@ -65,11 +67,16 @@ class ExpansionStore:
             there = {row["fo_id"] for row in await cursor.fetchall()}
             everything = sized(Sizer(mo_id, order), page)
             await exits.allot(cursor, tenant_id, mo_id, shard, everything)
-            orders = [o for o in everything if o.fo_id not in there]
+            orders = in_lock_order(o for o in everything if o.fo_id not in there)
             if orders:
                 rows = jsonb([o.row() for o in orders])
                 await cursor.execute(_INSERT, {"rows": rows, "mo_id": mo_id, "shard": shard, "actor": ACTOR})
         return Counter(o.terms["route"] for o in orders if o.allotted)
+
+
+def in_lock_order(orders: Iterable[SizedOrder]) -> list[SizedOrder]:
+    """As everybody inserts them: a wave and an expansion of the same page would otherwise wait for each other."""
+    return sorted(orders, key=attrgetter("fo_id"))
 
 
 async def read_page(cursor: Cursor, mo_id: str, shard: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from typing import Any
 from adapters.store import exits
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
-from adapters.store.expansion import CARRY, read_page
+from adapters.store.expansion import CARRY, in_lock_order, read_page
 from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
@@ -159,9 +159,10 @@ class WaveStore:
             if not ready:
                 return []
             claimed = {order.fo_id for order in ready}
-            await cursor.execute(_OPEN, _insertion(page, [o for o in orders if o.fo_id in claimed]))
-            stored = {row["fo_id"] for row in await cursor.fetchall()}
+            # In the order in which an expansion does it, so that neither can hold what the other waits for.
             await exits.allot(cursor, page.tenant_id, page.mo_id, page.shard, page.everything)
+            await cursor.execute(_OPEN, _insertion(page, in_lock_order(o for o in orders if o.fo_id in claimed)))
+            stored = {row["fo_id"] for row in await cursor.fetchall()}
             await exits.release(cursor, page.mo_id, page.shard, [o.qty for o in orders if o.fo_id in stored])
         return [order for order in ready if order.fo_id in stored]
 

@@ -239,3 +239,19 @@ def test_the_body_has_the_contracts_fields_and_nesting():
     assert {"manager_order_id", "scale", "max_pos_usd", "kill_switch"} <= set(body["meta"])
     assert body["audit"] == {"dag_id": "M-1", "dispatch_attempts": 2, "last_error": None, "state": "sent"}
     assert set(body["provenance"]) == {"collector", "enriched_at", "os_node", "features_used"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "reason"),
+    [
+        (OutcomeKind.RETRYABLE, F.UNKNOWN, None),
+        (OutcomeKind.AMBIGUOUS, F.UNKNOWN, None),
+        (OutcomeKind.FINAL, F.DEAD_LETTER, "refused_after_silence"),
+        (OutcomeKind.ACK, F.CONFIRMED, None),
+    ],
+)
+def test_what_may_have_arrived_with_an_earlier_attempt_stays_in_doubt(
+    kind: OutcomeKind, target: FollowerState, reason: str | None
+):
+    change = resolve(pending(attempts=2, maybe_there=True), outcome(kind))
+    assert (change.target, change.reason) == (target, reason)

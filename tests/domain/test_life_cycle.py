@@ -57,6 +57,7 @@ class OrderLife(RuleBasedStateMachine):
     @precondition(lambda self: self.order.state is F.SENT)
     @rule(kind=st.sampled_from(OutcomeKind), arrived=st.booleans(), part=st.integers(1, 20))
     def answer(self, kind: OutcomeKind, arrived: bool, part: int) -> None:
+        self.order = replace(self.order, maybe_there=self.order.is_webhook and "ambiguous" in self.outcomes)
         self.outcomes.append(kind.value)
         if kind is OutcomeKind.ACK or (kind is OutcomeKind.AMBIGUOUS and arrived):
             self.taken = 1
