@@ -22,6 +22,7 @@ from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
 from activities.mirroring import MirrorActivities
+from activities.overlays import OverlayActivities
 from activities.prices import PriceActivities
 from activities.reconciliation import Limits, ReconciliationActivities
 from activities.redrive import RedriveActivities
@@ -45,6 +46,7 @@ from adapters.store.findings import FindingStore
 from adapters.store.ingestion import IngestionStore
 from adapters.store.kills import KillStore
 from adapters.store.marks import MarkStore
+from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
 from adapters.store.settlement import SettlementStore
@@ -99,9 +101,11 @@ async def run(settings: Settings, roles: Sequence[str]) -> None:
 
 
 async def orchestration(clients: Clients) -> list[Any]:
-    """Manager orders' workflows and the database steps around them."""
+    """Manager orders' and overlays' workflows and the database steps around them."""
     settings = clients.settings
+    overlays = OverlayActivities(OverlayStore(clients.database))
     steps = _mirroring(clients)
+    steps += [overlays.start_overlay, overlays.extend_overlay, overlays.end_overlay]
     path = settings.ingest.queue_path
     if path is not None:
         starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)

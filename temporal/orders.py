@@ -26,7 +26,7 @@ from temporal import search_attributes as sa
 
 MIRROR_WORKFLOW = "MirrorOrderWorkflow"
 _KNOCK = timedelta(seconds=2)
-_MAYBE_DONE = frozenset(
+MAYBE_DONE = frozenset(
     {
         RPCStatusCode.CANCELLED,
         RPCStatusCode.UNKNOWN,
@@ -79,7 +79,7 @@ class MirrorOrders:
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             raise EngineUnavailable("the order was handed over, but nobody has admitted it yet", taken=True) from error
         except RPCError as error:
-            raise EngineUnavailable("the workflow engine broke off", taken=error.status in _MAYBE_DONE) from error
+            raise EngineUnavailable("the workflow engine broke off", taken=error.status in MAYBE_DONE) from error
         return verdict
 
     async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None:

@@ -39,3 +39,5 @@ PAGE_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1),
     maximum_attempts=10,
 )  # fmt: skip
+# What somebody asked for must not start or change half an hour later, when the database is back.
+OVERLAY_CHANGE_WITHIN = timedelta(minutes=1)

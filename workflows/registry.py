@@ -1,5 +1,6 @@
 """Every workflow that a worker serves."""
 
+from workflows.flip_mode import FlipModeWorkflow
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mark_prices import MarkPricesWorkflow
@@ -9,5 +10,5 @@ from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
-    ReconcileVaultWorkflow,
+    ReconcileVaultWorkflow, FlipModeWorkflow,
 ]  # fmt: skip

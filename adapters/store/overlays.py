@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,9 @@ from models import Vault
 _CREATED = 201
 # Kinds that stop what is being sent; whoever starts one then waits for the kill switch's barrier.
 KILLING = frozenset({OverlayKind.HALT, OverlayKind.MAINTENANCE})
+# The workflow's timer runs by Temporal's clock; by ours it may be that much early. More, and it has not heard of an
+# extension whose answer was lost.
+_CLOCKS_DIFFER = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class OverlayStore:
             await require_scope(session, tenant_id, vault_id, follower_id)
             return None
 
-    async def extend(self, change: ExtendOverlay) -> models.Overlay:
+    async def extend(self, change: ExtendOverlay) -> Overlay:
         """Raises NotFound, and InvalidInput past the longest time or for what is over; see `domain.overlays`."""
         async with self._database.session(change.tenant_id) as session:
             row = await _locked(session, change.overlay_id)
@@ -89,22 +92,28 @@ class OverlayStore:
                 session.add(row)
                 was = {"expired_at_before": None if before is None else before.isoformat()}
                 await _tell(session, row, "overlay_extended", change.actor, was)
-            return row
+            return to_domain(row)
 
-    async def end(self, change: EndOverlay) -> models.Overlay:
-        """What is over already stays as it is. One whose time has come ends as expired at that time, whoever asks."""
+    async def end(self, change: EndOverlay) -> Overlay:
+        """End it, once. One whose time has come ends as expired at that time, whoever asks.
+
+        What is over already stays as it is, and so does what is said to have expired while it has time left.
+        """
         async with self._database.session(change.tenant_id) as session:
             row = await _locked(session, change.overlay_id)
-            if row.ended_at is None:
-                now = await _now(session)
-                due = row.expires_at is not None and row.expires_at <= now
-                expired = row.expires_at is not None and (due or change.reason is EndReason.EXPIRED)
-                reason = EndReason.EXPIRED if expired else change.reason
-                row.ended_at, row.end_reason, row.ended_by = (row.expires_at if expired else now), reason, change.actor
+            now = await _now(session)
+            early = _CLOCKS_DIFFER if change.reason is EndReason.EXPIRED else timedelta()
+            due = row.expires_at is not None and row.expires_at <= now + early
+            if row.ended_at is None and (due or change.reason is not EndReason.EXPIRED):
+                row.ended_at, row.ended_by = (row.expires_at if due else now), change.actor
+                row.end_reason = EndReason.EXPIRED if due else change.reason
                 session.add(row)
                 await session.flush()
                 await _carry_out(session, row, "overlay_ended", change.actor)
-            return row
+            return to_domain(row)
+
+    async def find(self, tenant_id: str, overlay_id: str) -> Overlay:
+        return to_domain(await self.get(tenant_id, overlay_id))
 
     async def get(self, tenant_id: str, overlay_id: str, *, vault_id: str | None = None) -> models.Overlay:
         """Raises NotFound; with `vault_id` also for another vault's."""

@@ -2,6 +2,7 @@
 
 from temporalio import workflow
 
+from workflows.flip_mode import FlipModeWorkflow
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mark_prices import Marked, MarkPricesWorkflow
@@ -11,8 +12,11 @@ from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
+    from domain.flip_mode import FlipModeInput
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
+    from domain.overlays import Overlay
     from domain.runs import ReconcileInput, RunTotals
+    from temporal import search_attributes
 
 
 @workflow.defn(name="FollowerOrderWorkflow")
@@ -85,4 +89,16 @@ class OpeningTwice(ReconcileVaultWorkflow):
         return await super().run(start)
 
 
-ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice]
+@workflow.defn(name="FlipModeWorkflow")
+class HastyFlip(FlipModeWorkflow):
+    @workflow.init
+    def __init__(self, given: FlipModeInput) -> None:
+        super().__init__(given)
+
+    @workflow.run
+    async def run(self, given: FlipModeInput) -> Overlay:
+        workflow.upsert_search_attributes([search_attributes.STATE.value_set("hasty")])
+        return await super().run(given)
+
+
+ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice, HastyFlip]

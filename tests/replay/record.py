@@ -12,20 +12,24 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
 from adapters.store.reconciliations import ReconciliationStore
+from domain.flip_mode import Extension
+from domain.overlays import OverlayKind
 from simulators.alpaca.behaviour import Behaviour as Trading
 from simulators.alpaca.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from stack import Stack
 from temporal import ids
-from tests.world import World
+from tests.flips import a_flip, about_to_expire, flips_of
+from tests.world import ACTOR, World
 
 HISTORIES = Path(__file__).with_name("histories")
 _IDENTITY = re.compile(r"\d+@[A-Za-z0-9._-]+")
@@ -203,11 +207,29 @@ async def reconciled(world: World) -> Found:
     return {"reconcile_vault": whole.id, "reconcile_vault_not_alone": refused.id}
 
 
+async def flipped(world: World) -> Found:
+    """Flips that end by a cancel, by their time, and before they have begun."""
+    vault, flips = await world.vault(), flips_of(world)
+    cancelled, refused = a_flip(world, vault), a_flip(world, vault, "F_nobody")
+    await flips.start(cancelled)
+    await flips.extend(cancelled.overlay_id, OverlayKind.FLIP, Extension(timedelta(minutes=60), ACTOR))
+    await flips.cancel(cancelled.overlay_id, OverlayKind.FLIP, ACTOR)
+    with suppress(WorkflowUpdateFailedError):
+        await flips.start(refused)
+    reverted = await about_to_expire(world, vault, timedelta(seconds=3))
+    names = {"cancelled": cancelled.overlay_id, "refused": refused.overlay_id, "reverted": reverted.overlay_id}
+    found = {f"flip_mode_{how}": ids.overlay(OverlayKind.FLIP, overlay_id) for how, overlay_id in names.items()}
+    for workflow_id in found.values():
+        with suppress(WorkflowFailureError):
+            await world.temporal.get_workflow_handle(workflow_id).result()
+    return found
+
+
 SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled,
+        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped,
     )
 }  # fmt: skip
 

@@ -156,15 +156,23 @@ async def test_it_ends_once_and_says_how(
 
     cancelled, late, due = await start("a"), await start("b"), await start("c")
     ended = await store.end(EndOverlay(tenant, cancelled, EndReason.CANCELLED, "user:ann"))
-    assert (ended.end_reason, ended.ended_by) == ("cancelled", "user:ann")
+    assert ended.end_reason == "cancelled"
+    assert (await store.get(tenant, cancelled)).ended_by == "user:ann"
     again = await store.end(EndOverlay(tenant, cancelled, EndReason.EXPIRED, "system:flip"))
     assert (again.end_reason, again.ended_at) == ("cancelled", ended.ended_at)
     # Whoever comes late finds that its time had ended it; and its time ends it even by a clock that is a bit ahead.
     await age(settings, late, 50)
+    await age(settings, due, 44.95)
     for overlay_id, reason in ((late, EndReason.CANCELLED), (due, EndReason.EXPIRED)):
         ended = await store.end(EndOverlay(tenant, overlay_id, reason, "user:ann"))
         assert (ended.end_reason, ended.ended_at) == ("expired", ended.expires_at)
     assert [event["action"] for event in await events(database, tenant)][3:] == ["overlay_ended"] * 3
+
+
+async def test_what_has_time_left_does_not_expire(store: OverlayStore, tenant: str, vault: str) -> None:
+    overlay_id = (await store.start(start_of(tenant, replace(FLIP, vault_id=vault)))).row.overlay_id
+    assert (await store.end(EndOverlay(tenant, overlay_id, EndReason.EXPIRED, "system:flip"))).ended_at is None
+    assert (await store.find(tenant, overlay_id)).active(datetime.now(UTC))
 
 
 async def test_halts_and_maintenance_are_what_the_guards_read_while_any_of_them_lasts(
