@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli_dlq import app as dlq
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from rich.console import Console
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
+app.add_typer(dlq, name="dlq")
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")
 

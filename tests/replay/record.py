@@ -20,14 +20,17 @@ from typing import Any
 
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
+from adapters.store.letters import DeadLetterStore
 from adapters.store.reconciliations import ReconciliationStore
 from domain.flip_mode import Extension
 from domain.overlays import OverlayKind
+from domain.redrive import LetterFilter
 from simulators.alpaca.behaviour import Behaviour as Trading
 from simulators.alpaca.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from stack import Stack
 from temporal import ids
+from temporal.redrives import Redrives
 from tests.flips import a_flip, about_to_expire, flips_of
 from tests.world import ACTOR, World
 
@@ -225,11 +228,40 @@ async def flipped(world: World) -> Found:
     return found
 
 
+async def redriven(world: World) -> Found:
+    """A dead letter that goes out again and is confirmed, and one that is refused as its endpoint is still disabled."""
+    vault = await world.vault()
+    owners = [await world.webhook(vault, Behaviour(kind="fail", times=1)) for _ in range(2)]
+    mo_id = (await world.submit(vault, "buy", 10)).mo_id
+    await world.until(mo_id, lambda o: len(o) == 2 and all(row["state"] == "retry" for row in o.values()))
+    await _disable(world, owners)
+    await world.settled(mo_id)
+    await _disable(world, owners[:1], undo=True)
+    redrives = Redrives(world.temporal, timeout_s=20)
+    which = LetterFilter(mo_id=mo_id)
+    found = await DeadLetterStore(world.database).select(world.tenant_id, which, 2, once=world.once("redrive"))
+    started: Found = {}
+    for letter in found.letters.values():
+        verdict = await redrives.redrive(letter, actor="user:test")
+        workflow_id = ids.redrive(mo_id, letter.follower_id, letter.dead_letter_id)
+        await world.temporal.get_workflow_handle(workflow_id).result()
+        started["follower_order_redriven" if verdict.redriven else "follower_order_redrive_refused"] = workflow_id
+    return started
+
+
+async def _disable(world: World, followers: Sequence[str], *, undo: bool = False) -> None:
+    """As the breaker does it, which makes a dead letter of what is due next."""
+    async with world.database.cursor(world.tenant_id) as cursor:
+        value = "NULL" if undo else "now()"
+        statement = f"UPDATE followers SET endpoint_disabled_at = {value} WHERE follower_id = ANY(%s)"
+        await cursor.execute(statement, [list(followers)])
+
+
 SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped,
+        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven,
     )
 }  # fmt: skip
 
