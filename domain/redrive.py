@@ -102,6 +102,7 @@ _GUARD_WORDS = {
     "kill_switch": "the follower's kill switch is on",
     "manager_order_cancelled": "the manager order was cancelled",
     "expired": "the manager order has expired, and it would open or increase a position",
+    "outside_session": "the trading session is over, and it would open or increase a position",
     "endpoint_disabled": "the follower's endpoint is disabled; enable it with a test delivery that it answers with 2xx",
     "vault_maintenance": "the vault is in maintenance",
 }

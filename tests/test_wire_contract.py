@@ -1,12 +1,15 @@
 """The recipe that docs/wire-contract.md gives to followers' developers accepts our requests and nothing else."""
 
+import json
 import re
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
 from domain import signing
+from domain.trial import ID_PREFIX, TEST_HEADER, trial_body
 from stack.files import ROOT
 
 KEY = b"k" * 32
@@ -40,3 +43,13 @@ def test_the_recipe_refuses_another_body_another_key_and_an_old_request(is_authe
     assert not is_authentic(SECRET, sent([KEY], now), BODY + b" ")
     assert not is_authentic(SECRET, sent([b"n" * 32], now), BODY)
     assert not is_authentic(SECRET, sent([KEY], now - 301), BODY)
+
+
+def test_the_test_delivery_of_the_document_is_the_one_that_we_send():
+    text = (ROOT / "docs" / "wire-contract.md").read_text("utf-8")
+    found = re.search(r"### Test deliveries.*?```json\n(.*?)\n```", text, re.DOTALL)
+    assert found is not None
+    at = datetime(2026, 1, 5, 14, 30, 0, 123456, UTC)
+    assert json.loads(found.group(1)) == trial_body("F_bob_7hq2m4zt", "V_alpha_k3v9q2xd", at)
+    assert ID_PREFIX in text
+    assert TEST_HEADER in text
