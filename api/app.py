@@ -24,6 +24,7 @@ from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
+from adapters.store.overlays import OverlayStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
@@ -35,17 +36,28 @@ from adapters.webhooks.trial import WebhookTester
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import dead_letters, follower_orders, manager_orders, preview, reconciliations, vaults, webhooks
+from api.routes import (
+    dead_letters,
+    follower_orders,
+    manager_orders,
+    overlays,
+    preview,
+    reconciliations,
+    vaults,
+    webhooks,
+)
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import FollowerChangesBody, NewFollowerBody
 from api.schemas.orders import NewManagerOrderBody
+from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
 from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
 from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
 from temporal.orders import MirrorOrders
+from temporal.overlays import FlipModes
 from temporal.reconciliations import Reconciler
 from temporal.redrives import Redrives
 
@@ -60,7 +72,7 @@ This contract as JSON: `/openapi.json`.
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
     NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
-    PurgeBody, RedriveBody,
+    PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody,
 )  # fmt: skip
 
 
@@ -89,6 +101,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             reconciliations=ReconciliationStore(database),
             reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
             kills=KillSwitch(KillStore(database), redis),
+            overlays=OverlayStore(database),
+            flips=FlipModes(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
@@ -147,6 +161,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         follower_orders,
         dead_letters,
         reconciliations,
+        overlays,
         health_routes,
     ):
         app.include_router(routes.router)

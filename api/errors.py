@@ -111,6 +111,7 @@ _ID_FIELDS = {
     "manager_order": "mo_id",
     "follower_order": "fo_id",
     "dead_letter": "dead_letter_id",
+    "overlay": "overlay_id",
 }
 
 

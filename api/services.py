@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from domain.flip_mode import Begun, Extension, StartOverlay
 from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
+from domain.overlays import Overlay, OverlayKind
 from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
     from adapters.store.letters import DeadLetterStore
+    from adapters.store.overlays import OverlayStore
     from adapters.store.preview import PreviewStore
     from adapters.store.reads import Reads
     from adapters.store.reconciliations import ReconciliationStore
@@ -50,6 +53,16 @@ class Barrier(Protocol):
     ) -> KillAcknowledgement: ...
 
 
+class FlipEngine(Protocol):
+    """What `temporal.overlays.FlipModes` offers."""
+
+    async def start(self, start: StartOverlay) -> Begun | None: ...
+
+    async def extend(self, overlay_id: str, kind: OverlayKind, extension: Extension) -> Overlay | None: ...
+
+    async def cancel(self, overlay_id: str, kind: OverlayKind, actor: str) -> Overlay | None: ...
+
+
 class OrderEngine(Protocol):
     """What `temporal.orders.MirrorOrders` offers; tests put a recorder in its place."""
 
@@ -74,6 +87,8 @@ class Services:
     reconciliations: "ReconciliationStore"
     reconciler: RunStarter
     kills: Barrier
+    overlays: "OverlayStore"
+    flips: FlipEngine
     readiness: Readiness
     verify: "Callable[[str], Claims]"
     max_body_bytes: int

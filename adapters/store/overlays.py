@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -93,6 +93,11 @@ class OverlayStore:
                 was = {"expired_at_before": None if before is None else before.isoformat()}
                 await _tell(session, row, "overlay_extended", change.actor, was)
             return to_domain(row)
+
+    @staticmethod
+    def check_extension(row: models.Overlay, ttl: timedelta) -> None:
+        """Spares a workflow what it would refuse. Raises InvalidInput as `extend` does."""
+        extended(to_domain(row), ttl, datetime.now(UTC))
 
     async def end(self, change: EndOverlay) -> Overlay:
         """End it, once. One whose time has come ends as expired at that time, whoever asks.

@@ -23,6 +23,7 @@ from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
+from adapters.store.overlays import OverlayStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
@@ -34,8 +35,10 @@ from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
+from domain.flip_mode import Begun, EndOverlay, ExtendOverlay, Extension, StartOverlay
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.orders import FollowerState, ManagerState
+from domain.overlays import EndReason, Overlay, OverlayKind
 from domain.redrive import Redrivable
 from models import Instrument
 from settings import Settings
@@ -45,7 +48,7 @@ from temporal.orders import EngineUnavailable
 SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
 COUNTED = (
     "vaults", "followers", "manager_orders", "follower_orders", "audit_events", "idempotency_keys", "webhook_keys",
-    "credentials", "snapshots",
+    "credentials", "snapshots", "overlays", "kills",
 )  # fmt: skip
 
 
@@ -96,6 +99,38 @@ class FakeRedriver:
         code, reason = self.refusals.get(letter.dead_letter_id, (None, None))
         state = FollowerState.RETRY if code is None else FollowerState.DEAD_LETTER
         return RedriveVerdict(letter.dead_letter_id, letter.fo_id, code is None, state, 5, code, reason)
+
+
+@dataclass
+class FakeFlips:
+    """Does at once what the workflows' activities do. `gone`: somebody has terminated them; `away`: no engine."""
+
+    store: OverlayStore
+    asked: list[str] = field(default_factory=list)
+    scopes: dict[str, str] = field(default_factory=dict)
+    gone: bool = False
+    away: EngineUnavailable | None = None
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.away is not None:
+            raise self.away
+
+    async def start(self, start: StartOverlay) -> Begun | None:
+        self._ask("start")
+        await self.store.start(start)
+        self.scopes[start.overlay_id] = start.tenant_id
+        return Begun(await self.store.find(start.tenant_id, start.overlay_id), start.once.fingerprint)
+
+    async def extend(self, overlay_id: str, kind: OverlayKind, extension: Extension) -> Overlay | None:
+        self._ask("extend")
+        change = ExtendOverlay(self.scopes[overlay_id], overlay_id, extension.ttl, extension.actor)
+        return None if self.gone else await self.store.extend(change)
+
+    async def cancel(self, overlay_id: str, kind: OverlayKind, actor: str) -> Overlay | None:
+        self._ask("cancel")
+        change = EndOverlay(self.scopes[overlay_id], overlay_id, EndReason.CANCELLED, actor)
+        return None if self.gone else await self.store.end(change)
 
 
 @dataclass
@@ -201,8 +236,14 @@ def reconciler() -> FakeReconciler:
     return FakeReconciler()
 
 
+@pytest.fixture(scope="session")
+def flips(database: Database) -> FakeFlips:
+    return FakeFlips(OverlayStore(database))
+
+
 @pytest.fixture(autouse=True)
-def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver, reconciler: FakeReconciler) -> None:
+def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver, reconciler: FakeReconciler, flips: FakeFlips) -> None:
+    vars(flips).update(vars(FakeFlips(flips.store)))
     vars(engine).update(vars(FakeEngine()))
     vars(reconciler).update(vars(FakeReconciler()))
     vars(redriver).update(vars(FakeRedriver()))
@@ -216,6 +257,7 @@ async def client(
     engine: FakeEngine,
     redriver: FakeRedriver,
     reconciler: FakeReconciler,
+    flips: FakeFlips,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -238,6 +280,8 @@ async def client(
             reconciliations=ReconciliationStore(database),
             reconciler=reconciler,
             kills=KillSwitch(KillStore(database), redis),
+            overlays=OverlayStore(database),
+            flips=flips,
             readiness=Readiness({}, frozenset()),
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
