@@ -128,6 +128,7 @@ class Follower(Answer):
     webhook: Webhook | None
     bridged_brokers: dict[str, Any] | None = Field(examples=[{"equities_ref": "cred/F_bob_7hq2m4zt/alpaca"}])
     endpoint_disabled_at: datetime | None
+    endpoint_disabled_reason: str | None
     created_at: datetime
 
     @classmethod
