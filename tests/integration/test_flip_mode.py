@@ -1,6 +1,7 @@
 """A flip over crashes: its end is a time of day, which neither a dead worker nor a dead server moves."""
 
 import asyncio
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,9 @@ from temporalio.exceptions import ApplicationError
 from adapters.store.overlays import OverlayStore
 from domain.flip_mode import Extension
 from domain.overlays import EndReason, Overlay, OverlayKind
+from stack.dev_token import dev_token
 from temporal import ids
+from tests.api.conftest import SCOPES, problem, serve
 from tests.flips import a_flip, about_to_expire, flips_of
 from tests.world import ACTOR, World
 from workflows.flip_mode import FlipModeWorkflow
@@ -73,3 +76,35 @@ async def test_a_flip_of_an_unknown_follower_starts_nothing(world: World):
     assert isinstance(heard.value.cause, ApplicationError)
     assert (heard.value.cause.type, heard.value.cause.message) == ("not-found", "no follower 'F_nobody'")
     assert await world.rows("SELECT 1 FROM overlays WHERE overlay_id = %s", start.overlay_id) == []
+
+
+async def test_over_http_a_flip_bends_the_next_order_and_a_halt_stops_it(world: World):
+    vault = await world.vault()
+    follower = await world.webhook(vault)
+    scopes = " ".join(SCOPES)
+    token = dev_token(world.settings, tenant_id=uuid.UUID(world.tenant_id), role="owner", scopes=scopes)
+
+    async def ordered() -> Any:
+        mo_id = (await world.submit(vault, "buy", 10, meta={"allow_duplicate": True})).mo_id
+        await world.settled(mo_id)
+        return (await world.follower_orders(mo_id)).get(follower)
+
+    async with serve(world.settings) as http:
+        http.headers["Authorization"] = f"Bearer {token}"
+
+        async def overlay(**body: Any) -> str:
+            key = {"Idempotency-Key": uuid.uuid4().hex}
+            answer = await http.post(f"/v1/vaults/{vault}/overlay", json=body, headers=key)
+            assert answer.status_code == 201, answer.text
+            return f"/v1/vaults/{vault}/overlays/{answer.json()['overlay_id']}"
+
+        flip = await overlay(kind="flip", ttl_minutes=30, amplify="0.5")
+        assert (await ordered())["qty"] == 15
+        extended = await http.patch(flip, json={"ttl_minutes": 60})
+        assert extended.status_code == 200, extended.text
+        problem(await http.patch(flip, json={"ttl_minutes": 61}), 422, "invalid-input", "ttl_minutes")
+        assert (await http.delete(flip)).json()["end_reason"] == "cancelled"
+        assert (await ordered())["qty"] == 10
+        halt = await overlay(kind="halt", level="halt_opens")
+        assert (await world.submit(vault, "buy", 10, meta={"allow_duplicate": True})).code == "vault-halted"
+        assert (await http.delete(halt)).json()["end_reason"] == "lifted"
