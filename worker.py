@@ -130,6 +130,7 @@ async def followers(clients: Clients) -> list[Any]:
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     settings, database = clients.settings, clients.database
+    settlement, objects = SettlementStore(database), ObjectStore(settings.s3)
     mirroring = MirrorActivities(
         AdmissionStore(
             database,
@@ -138,13 +139,13 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
         ),
         ExpansionStore(database),
         DispatchStore(database),
-        SettlementStore(database),
-        ObjectStore(settings.s3),
+        settlement,
+        objects,
         wave=settings.dispatch.wave,
         waves_at_once=settings.dispatch.waves_at_once,
         children_starting=settings.dispatch.children_starting,
     )
-    redriving = RedriveActivities(RedriveStore(database))
+    redriving = RedriveActivities(RedriveStore(database), settlement, objects)
     return [
         mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_due_pages, mirroring.list_orders,
         mirroring.settle, mirroring.cancel, mirroring.archive, redriving.redrive, redriving.close_redrive,

@@ -75,6 +75,7 @@ _NOT_LIVE = """
 UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND m.live AND m.state <> 'dispatching'
   AND NOT EXISTS (SELECT 1 FROM follower_orders f WHERE f.mo_id = m.mo_id AND f.state <> ALL(%(ends)s))
 """
+_IS_OVER = "SELECT 1 FROM manager_orders WHERE mo_id = %s AND NOT live AND state <> 'dispatching'"
 _ENDS = sorted(state.value for state in FOLLOWER_ENDS)
 
 
@@ -105,13 +106,18 @@ class RedriveStore:
                 return _verdict(order, letter, refused)
             return await self._reopen(cursor, order, letter, wanted, redrive.reopened(facts))
 
-    async def close(self, tenant_id: str, fo_id: str) -> None:
-        """A redriven order is over: its manager order is live no more, unless something else of it is under way."""
+    async def close(self, tenant_id: str, fo_id: str) -> str | None:
+        """A redriven order is over: its manager order is live no more, unless something else of it is under way.
+
+        The manager order's id where nothing is, and its trade log is whole again.
+        """
         async with self._database.cursor(tenant_id) as cursor:
             await cursor.execute(_HOLD_MANAGER_ORDER, [fo_id])
             held = await cursor.fetchone()
             assert held is not None, f"{fo_id} does not exist for this tenant"
             await cursor.execute(_NOT_LIVE, {"mo_id": held["mo_id"], "ends": _ENDS})
+            await cursor.execute(_IS_OVER, [held["mo_id"]])
+            return held["mo_id"] if await cursor.fetchone() else None
 
     async def _reopen(
         self, cursor: Cursor, order: PendingOrder, letter: Letter, wanted: RedriveRequest, target: FollowerState

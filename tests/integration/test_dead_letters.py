@@ -1,6 +1,7 @@
 """Dead letters on real servers: five failures, a mended receiver, a redrive, one order processed."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters.objects import ObjectStore
 from domain.replay import rebuild
 from simulators.receiver import Behaviour
 from stack.dev_token import dev_token
@@ -123,3 +125,11 @@ async def test_a_disabled_endpoint_comes_back_by_a_test_and_its_letters_go(
     delivery = world.receiver.delivery(letter["fo_id"])
     assert delivery is not None
     assert (delivery.received, delivery.processed) == (2, 1)
+
+    # The archived log has grown by what came after the manager order had settled.
+    await world.temporal.get_workflow_handle(ids.redrive(mo_id, follower, number)).result()
+    log = await ObjectStore(world.settings.s3).get(f"{world.tenant_id}/{mo_id}/trade_log.jsonl")
+    lines = [json.loads(line) for line in log.splitlines()]
+    events = await world.rows("SELECT event_id FROM audit_events WHERE mo_id = %s ORDER BY event_id", mo_id)
+    assert [line["event_id"] for line in lines] == [event["event_id"] for event in events]
+    assert "confirmed" in {line["action"] for line in lines}

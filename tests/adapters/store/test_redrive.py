@@ -145,10 +145,11 @@ async def test_the_manager_order_is_live_while_something_of_it_is_under_way(floo
     order = await dead(floor)
     store = RedriveStore(floor.database)
     await order.redrive()
-    await store.close(floor.tenant_id, order.fo_id)
+    assert await store.close(floor.tenant_id, order.fo_id) is None
     assert await order.live()
     assert await order.attempt(ACK) is F.CONFIRMED
-    await store.close(floor.tenant_id, order.fo_id)
+    for _ in range(2):  # a repeat that has lost the answer gets it again
+        assert await store.close(floor.tenant_id, order.fo_id) == order.mo_id
     assert not await order.live()
 
 
