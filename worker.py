@@ -18,6 +18,7 @@ from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from activities.accounts import Accounts
 from activities.delivery import DeliveryActivities
+from activities.flattening import FlattenActivities
 from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
@@ -43,6 +44,7 @@ from adapters.store.dispatch import DispatchStore
 from adapters.store.door import limits_of
 from adapters.store.expansion import ExpansionStore
 from adapters.store.findings import FindingStore
+from adapters.store.flattening import FlattenStore
 from adapters.store.ingestion import IngestionStore
 from adapters.store.kills import KillStore
 from adapters.store.marks import MarkStore
@@ -56,6 +58,7 @@ from domain.breaker import BreakerPolicy
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
+from temporal.flattening import Owners
 from temporal.orders import MirrorOrders
 from temporal.reconciliations import Corrections, keep_schedules
 from workflows.registry import ALL
@@ -106,9 +109,11 @@ async def orchestration(clients: Clients) -> list[Any]:
     overlays = OverlayActivities(OverlayStore(clients.database))
     steps = _mirroring(clients)
     steps += [overlays.start_overlay, overlays.extend_overlay, overlays.end_overlay]
+    starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
+    flat = FlattenActivities(FlattenStore(clients.database), Owners(clients.temporal, starter))
+    steps += [flat.call_off, flat.count_under_way, flat.list_held, flat.exit_symbol, flat.tell_flattened]
     path = settings.ingest.queue_path
     if path is not None:
-        starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)
         queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
         steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
     steps += await _prices(clients)

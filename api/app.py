@@ -22,6 +22,7 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
+from adapters.store.halts import HaltStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.overlays import OverlayStore
@@ -39,6 +40,7 @@ from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
     dead_letters,
     follower_orders,
+    halts,
     manager_orders,
     overlays,
     preview,
@@ -50,12 +52,14 @@ from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import FollowerChangesBody, NewFollowerBody
+from api.schemas.halts import NewHaltBody
 from api.schemas.orders import NewManagerOrderBody
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
 from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
 from api.services import Services
 from settings import S3Settings, Settings
 from temporal.client import connect
+from temporal.flattening import Flattener
 from temporal.orders import MirrorOrders
 from temporal.overlays import FlipModes
 from temporal.reconciliations import Reconciler
@@ -72,7 +76,7 @@ This contract as JSON: `/openapi.json`.
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
     NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
-    PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody,
+    PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody, NewHaltBody,
 )  # fmt: skip
 
 
@@ -101,6 +105,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             reconciliations=ReconciliationStore(database),
             reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
             kills=KillSwitch(KillStore(database), redis),
+            halts=HaltStore(database),
+            flattener=Flattener(temporal, timeout_s=settings.api.admit_timeout_s),
             overlays=OverlayStore(database),
             flips=FlipModes(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
@@ -162,6 +168,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         dead_letters,
         reconciliations,
         overlays,
+        halts,
         health_routes,
     ):
         app.include_router(routes.router)

@@ -1,11 +1,12 @@
 """What the routes work with: opened once per process by the lifespan, injected everywhere else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, Extension, StartOverlay
 from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
@@ -14,6 +15,7 @@ from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
+    from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
     from adapters.store.overlays import OverlayStore
     from adapters.store.preview import PreviewStore
@@ -63,6 +65,12 @@ class FlipEngine(Protocol):
     async def cancel(self, overlay_id: str, kind: OverlayKind, actor: str) -> Overlay | None: ...
 
 
+class FlattenStarter(Protocol):
+    """What `temporal.flattening.Flattener` offers."""
+
+    async def start(self, scopes: Sequence[FlattenInput]) -> None: ...
+
+
 class OrderEngine(Protocol):
     """What `temporal.orders.MirrorOrders` offers; tests put a recorder in its place."""
 
@@ -87,6 +95,8 @@ class Services:
     reconciliations: "ReconciliationStore"
     reconciler: RunStarter
     kills: Barrier
+    halts: "HaltStore"
+    flattener: FlattenStarter
     overlays: "OverlayStore"
     flips: FlipEngine
     readiness: Readiness

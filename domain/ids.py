@@ -37,6 +37,16 @@ def correction_id(run_id: str, follower: str, symbol: str) -> str:
     return f"M-{_digest('correction', run_id, follower, symbol)}"
 
 
+def flatten_id(halt_id: str, vault: str, symbol: str, number: int) -> str:
+    """`M-…`: a flatten's exit of a vault's symbol, one for each round."""
+    return f"M-{_digest('flatten', halt_id, vault, symbol, str(number))}"
+
+
+def halt_id(tenant_id: str, idempotency_key: str) -> str:
+    """`H-…`, a halt of the whole platform."""
+    return f"H-{_digest('halt', tenant_id, idempotency_key)}"
+
+
 def vault_id(tenant_id: str, label: str, idempotency_key: str) -> str:
     return f"V_{_slug(label)}_{_digest('vault', tenant_id, idempotency_key)[:8].lower()}"
 

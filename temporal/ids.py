@@ -25,6 +25,11 @@ def overlay(kind: str, overlay_id: str) -> str:
     return f"{kind}/{overlay_id}"
 
 
+def flatten(halt_id: str, tenant_id: str) -> str:
+    """A halt of the whole platform flattens tenant by tenant."""
+    return f"flatten/{halt_id}/{tenant_id}"
+
+
 def redrive(mo_id: str, follower_id: str, dead_letter_id: int) -> str:
     """The owner of an order that was sent again; its dead letter is the order's own, whichever leg that is."""
     return f"mirror/{mo_id}/{follower_id}/r{dead_letter_id}"

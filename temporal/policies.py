@@ -9,6 +9,8 @@ STORE_TIMEOUT = timedelta(seconds=30)
 STORE_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
 )
+# A step of a flatten waits for the workflows that own a scope's orders, one after another.
+FLATTEN_TIMEOUT = timedelta(minutes=5)
 # As a local activity it is repeated within its workflow task while the waits are short, and by timers then.
 STORE_RETRY_LOCALLY = timedelta(seconds=2)
 

@@ -1,5 +1,6 @@
 """Every workflow that a worker serves."""
 
+from workflows.flatten import FlattenWorkflow
 from workflows.flip_mode import FlipModeWorkflow
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
@@ -10,5 +11,5 @@ from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
-    ReconcileVaultWorkflow, FlipModeWorkflow,
+    ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow,
 ]  # fmt: skip

@@ -34,11 +34,15 @@ HOLDINGS = """
  WHERE w.tenant_id = v.tenant_id AND w.holder_id = v.vault_id AND w.qty <> 0)
 """
 
+# By itself, as a statement that waits for an order under admission would have the cash of after it and the positions of
+# before.
+_LOCK = "SELECT 1 FROM vaults WHERE vault_id = %s FOR UPDATE"
+
 _READ = f"""
 SELECT v.nav_usd, v.nav_told_usd, v.nav_fault, v.cash_usd, {HOLDINGS} AS holdings,
   (SELECT jsonb_build_object('cash', m.cash_usd::text, 'positions', m.positions)
    FROM nav_marks m WHERE m.holder_id = v.vault_id ORDER BY m.asof DESC LIMIT 1) AS last
-FROM vaults v WHERE v.vault_id = %s FOR UPDATE OF v
+FROM vaults v WHERE v.vault_id = %s
 """
 
 _MARK = f"""
@@ -103,6 +107,7 @@ class MarkStore:
     async def mark(self, tenant_id: str, vault_id: str, now: datetime) -> str:
         """Mark the vault's NAV at the last prices: same, marked, told, unknown or unset (`activities.prices.Mark`)."""
         async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_LOCK, [vault_id])
             await cursor.execute(_READ, [vault_id])
             vault = await cursor.fetchone()
             if vault is None or (vault["cash_usd"] is None and vault["nav_usd"] is None):

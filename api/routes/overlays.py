@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from api import overlaying
+from api import halting, overlaying
 from api.body import documents, json_body
 from api.deps import IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
 from api.paging import Page, SinceQuery, page
 from api.routes.vaults import REPLAY
 from api.schemas.common import WRITES, problems
-from api.schemas.kills import KillAcknowledgement
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody, Overlay, StartedOverlay, StartingOverlay
 from domain import ids
 from domain.intents import fingerprint
@@ -67,8 +66,9 @@ async def start_overlay(
         response.headers[REPLAY] = "true"
     shown = StartedOverlay.of(row)
     if new.kind not in TTL:
-        done = await services.kills.barrier(caller.tenant_id, vault_id=vault_id, follower_id=new.follower_id)
-        shown.acknowledgement = KillAcknowledgement.model_validate(done)
+        shown.acknowledgement = await halting.acknowledged(
+            services, caller, row.overlay_id, new.params.level, vault_id=vault_id, follower_id=new.follower_id
+        )
     return shown
 
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
+from adapters.store.halts import HaltStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.overlays import OverlayStore
@@ -35,6 +36,7 @@ from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
+from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, EndOverlay, ExtendOverlay, Extension, StartOverlay
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.orders import FollowerState, ManagerState
@@ -144,6 +146,16 @@ class FakeReconciler:
 
 
 @dataclass
+class FakeFlattener:
+    """Remembers what it was asked to flatten."""
+
+    started: list[FlattenInput] = field(default_factory=list)
+
+    async def start(self, scopes: Sequence[FlattenInput]) -> None:
+        self.started += scopes
+
+
+@dataclass
 class Caller:
     """A user of one tenant, with a client that carries the token."""
 
@@ -232,6 +244,11 @@ def redriver() -> FakeRedriver:
 
 
 @pytest.fixture(scope="session")
+def flattener() -> FakeFlattener:
+    return FakeFlattener()
+
+
+@pytest.fixture(scope="session")
 def reconciler() -> FakeReconciler:
     return FakeReconciler()
 
@@ -258,6 +275,7 @@ async def client(
     redriver: FakeRedriver,
     reconciler: FakeReconciler,
     flips: FakeFlips,
+    flattener: FakeFlattener,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -280,6 +298,8 @@ async def client(
             reconciliations=ReconciliationStore(database),
             reconciler=reconciler,
             kills=KillSwitch(KillStore(database), redis),
+            halts=HaltStore(database),
+            flattener=flattener,
             overlays=OverlayStore(database),
             flips=flips,
             readiness=Readiness({}, frozenset()),

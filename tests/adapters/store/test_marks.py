@@ -1,5 +1,6 @@
 """Prices as they are kept, and marks of NAV."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -153,6 +154,28 @@ async def test_a_vault_whose_nav_cannot_be_told_is_not_marked_and_that_is_said_o
     assert await mark(floor, marks) == "told"
     assert (await vault(floor))["nav_fault"] is None
     assert [action for action, _ in await told(floor)] == ["nav_unknown", "nav_updated"]
+
+
+async def test_a_mark_that_waits_for_an_order_sees_all_of_it(floor: Floor, marks: MarkStore):
+    symbol = await new_symbol(floor, "200")
+    async with asyncio.TaskGroup() as group, floor.database.cursor(floor.tenant_id) as admitting:
+        await admitting.execute("SELECT pg_backend_pid() AS pid")
+        row = await admitting.fetchone()
+        assert row is not None
+        await admitting.execute(
+            "UPDATE vaults SET cash_usd = cash_usd - 2000 WHERE vault_id = %s", [floor.vault_id]
+        )
+        await admitting.execute(
+            "INSERT INTO positions (tenant_id, holder_id, symbol, qty) VALUES (%s, %s, %s, 10)",
+            [floor.tenant_id, floor.vault_id, symbol],
+        )
+        marking = group.create_task(mark(floor, marks))
+        waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+        async with asyncio.timeout(20):
+            while not await floor.rows(waits, row["pid"]):
+                await asyncio.sleep(0.02)
+    assert marking.result() == "marked"
+    assert (await vault(floor))["nav_usd"] == 1_000_000
 
 
 async def test_a_vault_that_never_had_a_nav_is_left_alone(floor: Floor, marks: MarkStore):
