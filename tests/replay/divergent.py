@@ -2,6 +2,7 @@
 
 from temporalio import workflow
 
+from workflows.flatten import FlattenWorkflow
 from workflows.flip_mode import FlipModeWorkflow
 from workflows.follower_order import FollowerOrderWorkflow
 from workflows.ingest_queue import IngestQueueWorkflow
@@ -12,6 +13,7 @@ from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
+    from domain.flattening import FlattenInput, FlattenResult
     from domain.flip_mode import FlipModeInput
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
     from domain.overlays import Overlay
@@ -101,4 +103,16 @@ class HastyFlip(FlipModeWorkflow):
         return await super().run(given)
 
 
-ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice, HastyFlip]
+@workflow.defn(name="FlattenWorkflow")
+class CallingOffTwice(FlattenWorkflow):
+    @workflow.init
+    def __init__(self, scope: FlattenInput) -> None:
+        super().__init__(scope)
+
+    @workflow.run
+    async def run(self, scope: FlattenInput) -> FlattenResult:
+        await self._held()
+        return await super().run(scope)
+
+
+ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice, HastyFlip, CallingOffTwice]

@@ -31,6 +31,7 @@ from simulators.receiver import Behaviour
 from stack import Stack
 from temporal import ids
 from temporal.redrives import Redrives
+from tests.flattening import flattened, halt
 from tests.flips import a_flip, about_to_expire, flips_of
 from tests.world import ACTOR, World
 
@@ -228,6 +229,19 @@ async def flipped(world: World) -> Found:
     return found
 
 
+async def flat(world: World) -> Found:
+    """A vault whose followers sell all, and one that holds nothing."""
+    vault, empty = await world.vault(), await world.vault()
+    await world.webhook(vault)
+    await world.settled((await world.submit(vault, "buy", 10)).mo_id)
+    found = {}
+    for name, which in (("flatten", vault), ("flatten_nothing", empty)):
+        scope = await halt(world, which)
+        await flattened(world, scope)
+        found[name] = ids.flatten(scope.halt_id, scope.tenant_id)
+    return found
+
+
 async def redriven(world: World) -> Found:
     """A dead letter that goes out again and is confirmed, and one that is refused as its endpoint is still disabled."""
     vault = await world.vault()
@@ -261,7 +275,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven,
+        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat,
     )
 }  # fmt: skip
 

@@ -162,9 +162,7 @@ async def test_a_mark_that_waits_for_an_order_sees_all_of_it(floor: Floor, marks
         await admitting.execute("SELECT pg_backend_pid() AS pid")
         row = await admitting.fetchone()
         assert row is not None
-        await admitting.execute(
-            "UPDATE vaults SET cash_usd = cash_usd - 2000 WHERE vault_id = %s", [floor.vault_id]
-        )
+        await admitting.execute("UPDATE vaults SET cash_usd = cash_usd - 2000 WHERE vault_id = %s", [floor.vault_id])
         await admitting.execute(
             "INSERT INTO positions (tenant_id, holder_id, symbol, qty) VALUES (%s, %s, %s, 10)",
             [floor.tenant_id, floor.vault_id, symbol],
