@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
 
 _F = FollowerState
+_SOON = retry.POLL_S.index(Decimal(5)) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class DeliveryActivities:
             return await self._after(order, change)
         if order.state in {_F.SIZED, _F.RETRY}:
             why = "waits for Redis, without which nothing opens" if self._sending.opens_held else "waits for its order"
-            raise again_in(why, retry.poll_wait(activity.info().attempt), STILL_OPEN)
+            # Every 5 s at the longest: what it waits for is over within moments, and then it must not be late.
+            raise again_in(why, retry.poll_wait(min(activity.info().attempt, _SOON)), STILL_OPEN)
         return _status(order)
 
     @activity.defn

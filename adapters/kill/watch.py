@@ -111,7 +111,11 @@ class KillWatch:
 
     async def _lease(self) -> None:
         began = self._clock()
-        await self._redis.set(channel.lease(self._sender_id), 1, px=int(LEASE_S * 1000))
+        try:
+            await self._redis.set(channel.lease(self._sender_id), 1, px=int(LEASE_S * 1000))
+        except (RedisError, OSError):
+            self._leased = float("-inf")  # it is known to be away: nothing opens from now on, not only when time is up
+            raise
         self._leased = began
 
     async def _listen(self) -> None:
@@ -124,6 +128,7 @@ class KillWatch:
                         if message is not None:
                             await self._carry_out([channel.decode(message["data"])])
             except (RedisError, OSError, TimeoutError) as error:
+                self._leased = float("-inf")
                 _log.warning("not listening: %s", type(error).__name__)
                 await asyncio.sleep(LOOK_S)
 
