@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli_dlq import app as dlq
+from cli_halts import halt, halts, lift
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -22,6 +23,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
+for command in (halt, halts, lift):
+    app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")
 

@@ -1,16 +1,13 @@
 """`vanta dlq` as people type it, against an API that answers as told."""
 
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli_dlq import ApiError, app
+from cli_dlq import app
+from cli_http import ApiError
+from tests.told_api import Api, answering
 
 LETTER = {
     "dead_letter_id": 41, "fo_id": "FO-1", "mo_id": "M-1", "follower_id": "F_1", "reason": "retries_exhausted",
@@ -26,40 +23,10 @@ REFUSED = {"dead_letter_id": 41, "outcome": "refused", "state": "dead_letter", "
 REDRIVEN = {"dead_letter_id": 42, "outcome": "redriven", "state": "retry", "code": None, "reason": None}
 
 
-@dataclass
-class Api:
-    url: str = ""
-    status: int = 200
-    answer: dict[str, Any] = field(default_factory=dict)
-    asked: list[tuple[str, str, Any, dict[str, str]]] = field(default_factory=list)
-
-
 @pytest.fixture
 def api() -> Iterator[Api]:
-    told = Api()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            told.asked.append((self.command, self.path, body, dict(self.headers)))
-            raw = json.dumps(told.answer).encode()
-            self.send_response(told.status)
-            self.send_header("Content-Length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-        do_GET = do_POST = _answer  # noqa: N815  the names that http.server calls
-
-        def log_message(self, *args: Any) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with answering() as told:
         yield told
-        server.shutdown()
-        thread.join()
 
 
 def run(api: Api, *args: str) -> Result:

@@ -179,7 +179,8 @@ def test_the_image_takes_in_every_module_that_runs():
         line[1:] for line in (ROOT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
     }
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "bench", "simulators"}
-    assert packages | {"cli.py", "cli_dlq.py", "settings.py", "worker.py", "requirements/base.txt"} == kept
+    modules = {"cli.py", "cli_dlq.py", "cli_halts.py", "cli_http.py", "settings.py", "worker.py"}
+    assert packages | modules | {"requirements/base.txt"} == kept
 
 
 def test_compose_itself_accepts_the_file(values: dict[str, str]):
