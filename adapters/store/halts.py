@@ -12,7 +12,7 @@ from adapters.store import kills
 from adapters.store.database import Database
 from adapters.store.entities import emit
 from domain.admission import Halt
-from domain.errors import NotFound
+from domain.errors import IdempotencyKeyReused, NotFound
 from domain.kills import EVERYBODY
 from domain.overlays import OverlayKind
 
@@ -28,7 +28,7 @@ class HaltStore:
     async def halt_platform(
         self, tenant_id: str, halt_id: str, level: Halt, reason: str, *, actor: str
     ) -> models.PlatformHalt:
-        """A repeat under the same id finds the first."""
+        """A repeat under the same id finds the first. Raises IdempotencyKeyReused where that was another halt."""
         async with self._database.session(tenant_id) as session:
             values = {"halt_id": halt_id, "level": level.value, "reason": reason, "actor": actor}
             made = insert(models.PlatformHalt).values(values).on_conflict_do_nothing()
@@ -37,6 +37,8 @@ class HaltStore:
                 await emit(session, tenant_id, "tenant", tenant_id, "platform_halted", actor, values)
             row = await session.get(models.PlatformHalt, halt_id)
             assert row is not None
+            if (row.level, row.reason) != (level.value, reason):
+                raise IdempotencyKeyReused("Idempotency-Key was already used for a halt of another level or reason")
         # Recorded after it is in force, and again by a repeat whose first request died in between.
         async with self._database.session(EVERYBODY) as session:
             await kills.record(session, EVERYBODY, vault_id=None, follower_id=None, level=level, actor=actor)

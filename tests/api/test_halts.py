@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from domain.flattening import FlattenInput
+from domain.kills import EVERYBODY
 from tests.api.conftest import Caller, FakeFlattener, problem
 
 
@@ -78,6 +79,31 @@ async def test_a_platform_halt_needs_admin_and_is_seen_by_every_tenant(caller: C
         lifted = await caller.http.delete(f"/v1/halts/{halt_id}", headers=caller.only("admin", "mirror:manage"))
     assert lifted.status_code == 200
     assert halt_id not in {halt["halt_id"] for halt in (await caller.get("/v1/halts")).json()["items"]}
+
+
+async def test_a_platform_halts_key_does_not_serve_for_another_one(caller: Caller, flattener: FakeFlattener) -> None:
+    headers = {**caller.only("admin", "mirror:manage"), "Idempotency-Key": uuid.uuid4().hex}
+    body = {"scope": "platform", "level": "halt_opens", "reason": "drill"}
+    first = (await caller.http.post("/v1/halts", json=body, headers=headers)).json()
+    try:
+        before, started = await kills(caller), len(flattener.started)
+        for change in ({"level": "flatten"}, {"reason": "another"}):
+            other = await caller.http.post("/v1/halts", json={**body, **change}, headers=headers)
+            problem(other, 422, "idempotency-key-reused")
+        assert (await kills(caller), len(flattener.started)) == (before, started)
+        repeat = await caller.http.post("/v1/halts", json=body, headers=headers)
+        assert (repeat.status_code, repeat.json()["halt_id"]) == (201, first["halt_id"])
+    finally:
+        await caller.http.delete(f"/v1/halts/{first['halt_id']}", headers=headers)
+
+
+async def kills(caller: Caller) -> int:
+    """Pulls of the platform's kill path so far."""
+    async with caller.database.cursor(EVERYBODY) as cursor:
+        await cursor.execute("SELECT count(*) AS n FROM kills")
+        row = await cursor.fetchone()
+    assert row is not None
+    return int(row["n"])
 
 
 @pytest.mark.parametrize(
