@@ -13,11 +13,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from domain.replay import RebuiltOrder, rebuild
+from domain.replay import rebuild
 from domain.sizing import Mode
 from simulators.alpaca.behaviour import Behaviour as Trading
 from simulators.alpaca.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
+from tests.integration.rebuilding import check_rebuilt, equals, events_of
 from tests.world import World
 
 
@@ -41,45 +42,21 @@ async def varied(world: World) -> str:
     return admission.mo_id
 
 
-async def _events(world: World, mo_id: str) -> list[dict[str, Any]]:
-    return await world.rows("SELECT * FROM audit_events WHERE mo_id = %s ORDER BY event_id", mo_id)
-
-
-def _as_rebuilt(order: RebuiltOrder) -> dict[str, Any]:
-    names = (
-        "fo_id", "mo_id", "follower_id", "vault_id", "symbol", "side", "qty", "cap_applied", "route", "trace", "state",
-        "reason", "dispatch_attempts", "last_error", "broker_order_ref", "filled_qty", "avg_price",
-    )  # fmt: skip
-    return {name: getattr(order, name) for name in names}
-
-
-def _equals(rebuilt: dict[str, RebuiltOrder], rows: list[dict[str, Any]]) -> None:
-    assert set(rebuilt) == {row["fo_id"] for row in rows}
-    for row in rows:
-        order = _as_rebuilt(rebuilt[row["fo_id"]])
-        assert order == {name: row[name] for name in order}
-
-
 async def test_follower_orders_rebuilt_from_the_log_alone_equal_the_database(world: World, varied: str):
-    rebuilt = rebuild(await _events(world, varied))
-    _equals(rebuilt, list((await world.follower_orders(varied)).values()))
+    rebuilt = await check_rebuilt(world, varied)
     assert {order.state for order in rebuilt.values()} == {"confirmed", "rejected", "killed", "skipped", "shadowed"}
-    for order in rebuilt.values():
-        fills = await world.rows("SELECT coalesce(sum(qty), 0) AS qty FROM fills WHERE fo_id = %s", order.fo_id)
-        assert order.booked == order.filled_qty == fills[0]["qty"]
+    assert all(order.booked == order.filled_qty for order in rebuilt.values())
 
 
 async def test_every_settled_order_of_the_tenant_took_legal_steps_only_to_where_it_stands(world: World, varied: str):
     settled = await world.rows("SELECT mo_id FROM manager_orders WHERE settled_at IS NOT NULL")
     assert varied in {row["mo_id"] for row in settled}
     for row in settled:
-        # rebuild() raises for an illegal step or a gap.
-        rebuilt = rebuild(await _events(world, row["mo_id"]))
-        _equals(rebuilt, list((await world.follower_orders(row["mo_id"])).values()))
+        await check_rebuilt(world, row["mo_id"])
 
 
 async def test_the_managers_order_is_in_the_log_from_receipt_to_settlement(world: World, varied: str):
-    events = [e for e in await _events(world, varied) if e["entity"] == "manager_order"]
+    events = [e for e in await events_of(world, varied) if e["entity"] == "manager_order"]
     assert [e["action"] for e in events] == ["received", "dispatching", "settled_with_errors"]
     assert [e["actor"] for e in events] == ["user:test", "user:test", "system:settlement"]
 
@@ -95,11 +72,11 @@ async def test_the_managers_order_is_in_the_log_from_receipt_to_settlement(world
     ],
 )
 async def test_the_applications_role_cannot_change_the_log(world: World, varied: str, statement: str):
-    before = await _events(world, varied)
+    before = await events_of(world, varied)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         async with world.database.cursor(world.tenant_id) as cursor:
             await cursor.execute(statement.replace("%s", f"'{varied}'"))
-    assert await _events(world, varied) == before
+    assert await events_of(world, varied) == before
 
 
 @pytest.fixture
@@ -127,8 +104,8 @@ def _trade_log(world: World, s3: Any, mo_id: str) -> dict[str, Any]:
 async def test_the_trade_log_has_one_line_per_audit_event_and_rebuilds_the_orders(world: World, varied: str, s3: Any):
     stored = await asyncio.to_thread(_trade_log, world, s3, varied)
     lines = [orjson.loads(line) for line in stored["Body"].read().splitlines()]
-    assert [line["event_id"] for line in lines] == [event["event_id"] for event in await _events(world, varied)]
-    _equals(rebuild(lines), list((await world.follower_orders(varied)).values()))
+    assert [line["event_id"] for line in lines] == [event["event_id"] for event in await events_of(world, varied)]
+    await equals(world, varied, rebuild(lines))
 
 
 async def test_a_stored_trade_log_can_neither_be_deleted_nor_its_lock_shortened(world: World, varied: str, s3: Any):
