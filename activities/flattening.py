@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from temporalio import activity
 
+from activities.heartbeat import beating
 from domain import ids
 from domain.admission import Intent
 from domain.flattening import FlattenInput, FlattenResult, Held
@@ -49,22 +50,25 @@ class FlattenActivities:
     @activity.defn
     async def call_off(self, scope: FlattenInput) -> int:
         """Have everything under way cancelled, through to the brokers; how many orders were."""
-        for mo_id in await self._store.live(scope):
-            await self._owners.cancel(mo_id, actor=scope.actor)
-        orders = await self._store.under_way(scope)
-        if scope.follower_id is not None:
-            # The manager's order goes on for the others.
-            for order in orders:
-                await self._owners.cancel_follower_order(order["mo_id"], order["follower_id"], order["leg"])
-        return len(orders)
+        async with beating():
+            for mo_id in await self._store.live(scope):
+                await self._owners.cancel(mo_id, actor=scope.actor)
+            orders = await self._store.under_way(scope)
+            if scope.follower_id is not None:
+                # The manager's order goes on for the others.
+                for order in orders:
+                    await self._owners.cancel_follower_order(order["mo_id"], order["follower_id"], order["leg"])
+            return len(orders)
 
     @activity.defn
     async def count_under_way(self, scope: FlattenInput) -> int:
-        return len(await self._store.under_way(scope))
+        async with beating():
+            return len(await self._store.under_way(scope))
 
     @activity.defn
     async def list_held(self, scope: FlattenInput) -> list[Held]:
-        return await self._store.held(scope)
+        async with beating():
+            return await self._store.held(scope)
 
     @activity.defn
     async def exit_symbol(self, wanted: ExitInput) -> str:
@@ -74,13 +78,14 @@ class FlattenActivities:
         intent = Intent(held.vault_id, held.symbol, held.side, held.qty)
         meta = {"reason_vector": [f"flatten {scope.halt_id}"]}
         digest = fingerprint({"flatten": scope.halt_id, "symbol": held.symbol, "qty": plain(held.qty)})
-        await self._owners.admit(
-            MirrorOrderInput(
-                scope.tenant_id, mo_id, intent, meta, digest, "flatten", scope.actor, FLATTEN, scope.follower_id
-            )
+        order = MirrorOrderInput(
+            scope.tenant_id, mo_id, intent, meta, digest, "flatten", scope.actor, FLATTEN, scope.follower_id
         )
+        async with beating():
+            await self._owners.admit(order)
         return mo_id
 
     @activity.defn
     async def tell_flattened(self, done: DoneInput) -> None:
-        await self._store.done(done.scope, done.result)
+        async with beating():
+            await self._store.done(done.scope, done.result)

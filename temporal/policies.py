@@ -11,6 +11,7 @@ STORE_RETRY = RetryPolicy(
 )
 # A step of a flatten waits for the workflows that own a scope's orders, one after another.
 FLATTEN_TIMEOUT = timedelta(minutes=5)
+FLATTEN_HEARTBEAT = timedelta(seconds=15)
 # As a local activity it is repeated within its workflow task while the waits are short, and by timers then.
 STORE_RETRY_LOCALLY = timedelta(seconds=2)
 

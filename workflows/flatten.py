@@ -68,6 +68,7 @@ class FlattenWorkflow:
             step,
             value,
             start_to_close_timeout=policies.FLATTEN_TIMEOUT,
+            heartbeat_timeout=policies.FLATTEN_HEARTBEAT,
             retry_policy=policies.STORE_RETRY,
             summary=summary,
         )

@@ -98,6 +98,8 @@ class KillWatch:
                     await step()
             except (StoreUnavailable, RedisError, OSError, TimeoutError) as error:
                 _log.warning("%s: %s", getattr(step, "__name__", "step"), type(error).__name__)
+            except Exception:  # noqa: BLE001  a fault of ours fences this process for as long as it lasts, not for good
+                _log.exception("%s", getattr(step, "__name__", "step"))
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
@@ -126,11 +128,19 @@ class KillWatch:
                     while True:
                         message = await subscription.get_message(timeout=LOOK_S)
                         if message is not None:
-                            await self._carry_out([channel.decode(message["data"])])
+                            await self._hear(message["data"])
             except (RedisError, OSError, TimeoutError) as error:
                 self._leased = float("-inf")
                 _log.warning("not listening: %s", type(error).__name__)
                 await asyncio.sleep(LOOK_S)
+
+    async def _hear(self, message: bytes) -> None:
+        try:
+            kill = channel.decode(message)
+        except (ValueError, KeyError, TypeError):
+            _log.exception("a message that is no kill; the next look at Postgres finds what it meant")
+            return
+        await self._carry_out([kill])
 
     async def _carry_out(self, kills: list[Kill]) -> None:
         """From the first line on nothing in their scope begins; then say so."""

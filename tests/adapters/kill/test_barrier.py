@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from redis.asyncio import Redis
 
-from adapters.kill.channel import open_redis
+from adapters.kill.channel import CHANNEL, open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.kill.watch import FENCE_S, LEASE_S, KillWatch
 from adapters.store import kills
@@ -131,6 +131,18 @@ async def test_without_redis_nothing_opens_and_a_kill_goes_through_postgres(kill
     await killing.pull(FOLLOWERS[0])
     answer = await switch.barrier(killing.tenant_id, follower_id=FOLLOWERS[0])
     assert (answer.via, answer.senders) == ("postgres", 1)
+    with watch.flight(claimed) as stopped:
+        assert stopped() is not None
+
+
+async def test_what_is_no_kill_does_not_end_the_watch(killing: Killing):
+    watch, redis = await killing.watch(), await killing.redis()
+    for nonsense in (b"", b"[]", b'{"kill_id": 1}', b"\xff"):
+        assert await redis.publish(CHANNEL, nonsense) > 0
+    claimed = order(killing, watch, FOLLOWERS[0])
+    await killing.pull(FOLLOWERS[0])
+    answer = await killing.switch.barrier(killing.tenant_id, follower_id=FOLLOWERS[0])
+    assert (answer.via, answer.senders) == ("redis", 1)
     with watch.flight(claimed) as stopped:
         assert stopped() is not None
 
