@@ -13,6 +13,8 @@ from nats.aio.client import Client as NatsClient
 from nats.js import JetStreamContext
 from psycopg.rows import dict_row
 
+from adapters.ending import wanted
+
 _log = logging.getLogger("vanta.relay")
 _BACKOFF_MOST_S = 30
 
@@ -85,7 +87,7 @@ class Relay:
 
     async def run(self) -> None:
         failures = 0
-        while True:
+        while wanted():
             try:
                 await self._connected()
             except (psycopg.Error, nats.errors.Error, OSError, TimeoutError) as error:
@@ -102,7 +104,7 @@ class Relay:
             async with await psycopg.AsyncConnection.connect(
                 self._dsn, row_factory=dict_row, connect_timeout=self._timeout_s
             ) as database:
-                while True:
+                while wanted():
                     if await self.pump(database, bus) == 0:
                         await asyncio.sleep(self._idle_ms / 1000)
         finally:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from adapters.ending import wanted
 from adapters.kill import channel
 from adapters.store.kills import KillStore
 from domain.dispatch import PendingOrder
@@ -92,7 +93,7 @@ class KillWatch:
         return None
 
     async def _often(self, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while wanted():
             try:
                 async with asyncio.timeout(FENCE_S):
                     await step()
@@ -121,11 +122,11 @@ class KillWatch:
         self._leased = began
 
     async def _listen(self) -> None:
-        while True:
+        while wanted():
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(channel.CHANNEL)
-                    while True:
+                    while wanted():
                         message = await subscription.get_message(timeout=LOOK_S)
                         if message is not None:
                             await self._hear(message["data"])
