@@ -1,13 +1,14 @@
 """Protocols with more than one implementation, and the values that cross them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.orders import OrderType, Side, TimeInForce
+from domain.venues import Capabilities, Conversion, VenueFill, VenueInstrument, VenueQuote
 
 # Asked immediately before something leaves: None, or in words why it may not (a kill that came after the claim).
 Refused = Callable[[], str | None]
@@ -143,17 +144,6 @@ class ChildOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a venue can do; the orchestrator reads it instead of knowing vendors."""
-
-    venue: str
-    fractional: bool
-    client_id_dedupes: bool  # the venue promises to refuse a second order under the same client id
-    looks_up_by_client_id: bool
-    cancels: bool
-
-
-@dataclass(frozen=True, slots=True)
 class PriceQuote:
     """What one unit of a symbol cost in USD at `asof` (aware, UTC), and who says so."""
 
@@ -200,6 +190,69 @@ class Broker(Protocol):
 
         Raises VenueUnavailable (also where there are more than the adapter reads) or VenueRefused.
         """
+        ...
+
+
+class MarketBroker(Broker, Protocol):
+    """What every adapter tells besides of its venue's instruments and prices, and of an account's fills and money."""
+
+    async def instruments(
+        self, credentials: BrokerCredentials, symbols: Sequence[str]
+    ) -> Mapping[str, VenueInstrument]:
+        """Those of the symbols that the venue knows. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+    async def quotes(self, credentials: BrokerCredentials, symbols: Sequence[str]) -> Mapping[str, VenueQuote]:
+        """Those of the symbols that the venue quotes. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+    async def fills_since(self, credentials: BrokerCredentials, since: datetime) -> Sequence[VenueFill]:
+        """Every execution after an aware time, oldest first.
+
+        Raises VenueUnavailable (also where there are more than the adapter reads) or VenueRefused.
+        """
+        ...
+
+    async def balances(self, credentials: BrokerCredentials) -> Mapping[str, Decimal]:
+        """What may be spent by currency, open orders taken off. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A venue that reports orders as they change. Never the only source: what a stream loses, a look-up finds."""
+
+    def reports(self, credentials: BrokerCredentials) -> AsyncIterator[VenueOrder | None]:
+        """One connection's reports until it breaks; the first is None: from now on nothing is missed.
+
+        `filled_qty` is cumulative. Reports of orders that are not ours come too. Raises VenueUnavailable when the
+        connection ends or is silent for too long, VenueRefused where the credentials are.
+        """
+        ...
+
+
+@runtime_checkable
+class Converting(Protocol):
+    """A venue that changes one currency of an account into another."""
+
+    async def quote_conversion(
+        self, credentials: BrokerCredentials, source: str, target: str, amount: Decimal
+    ) -> Conversion:
+        """What `amount` of `source` would bring, and the reference to commit it by; moves nothing.
+
+        Raises VenueUnavailable or VenueRefused.
+        """
+        ...
+
+    async def commit_conversion(self, credentials: BrokerCredentials, quoted: Conversion) -> Conversion:
+        """Carry out a quoted conversion; a second commit of the same reference moves nothing more.
+
+        Raises VenueUnavailable (then look it up) or VenueRefused.
+        """
+        ...
+
+    async def look_up_conversion(self, credentials: BrokerCredentials, quoted: Conversion) -> Conversion:
+        """Where it stands. Raises VenueUnavailable or VenueRefused."""
         ...
 
 

@@ -35,7 +35,6 @@ from domain.errors import VenueError, VenueRefused, VenueUnavailable
 from domain.ports import (
     AccountOrder,
     BrokerCredentials,
-    Capabilities,
     ChildOrder,
     OutcomeKind,
     SendOutcome,
@@ -44,6 +43,7 @@ from domain.ports import (
     VenuePosition,
     VenueStatus,
 )
+from domain.venues import Capabilities, Sessions
 
 _MAX_ANSWER_BYTES = 1_000_000
 _MAX_RETRY_AFTER_S = 3_600
@@ -60,7 +60,21 @@ class AlpacaBroker:
     """
 
     capabilities = Capabilities(
-        venue="alpaca", fractional=True, client_id_dedupes=True, looks_up_by_client_id=True, cancels=True
+        venue="alpaca",
+        rail="fiat",
+        fractional=True,
+        notional=True,
+        client_id_dedupes=True,
+        looks_up_by_client_id=True,
+        absence_proven_after_s=0,
+        streams=True,
+        cancels=True,
+        replaces=True,
+        crosses_zero=False,
+        sessions=Sessions.EXCHANGE,
+        increments="of each asset; fractions to nine places, prices to the cent (below 1 USD: 4 places)",
+        converts=False,
+        requests_per_min=200,
     )
 
     def __init__(self, *, live_url: str, paper_url: str, timeout_ms: int = 10_000, max_connections: int = 100) -> None:

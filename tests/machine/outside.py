@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
+from adapters.brokers.alpaca import AlpacaBroker
 from domain.errors import VenueUnavailable
 from domain.ports import (
     AccountOrder,
     BrokerCredentials,
-    Capabilities,
     ChildOrder,
     OutcomeKind,
     SendOutcome,
@@ -26,8 +26,9 @@ from domain.ports import (
     VenueStatus,
     WebhookRequest,
 )
+from domain.venues import Capabilities
 
-CAPABILITIES = Capabilities("alpaca", fractional=True, client_id_dedupes=True, looks_up_by_client_id=True, cancels=True)
+CAPABILITIES = AlpacaBroker.capabilities
 _LOST = SendOutcome(OutcomeKind.AMBIGUOUS, "timeout")
 _BUSY = SendOutcome(OutcomeKind.RETRYABLE, "http_503")
 _ENDED = frozenset({VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.REJECTED})
