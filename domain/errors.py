@@ -9,6 +9,7 @@ VantaError
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
+│   └── SecretUnreadable  what is stored under it is not what was sealed
 ├── InvalidToken          an access token is malformed, forged, expired or not for us
 └── VenueError            a broker or receiver could not answer a read or a cancel
     ├── VenueUnavailable  try again (time-out, 429, 5xx)
@@ -108,6 +109,12 @@ class SecretUnavailable(VantaError):
     """A secret reference does not resolve. The message holds the reference, never the secret."""
 
     code = "secret-unavailable"
+
+
+class SecretUnreadable(SecretUnavailable):
+    """The sealed value was changed, or its contents are none of ours: only a new value helps."""
+
+    code = "secret-unreadable"
 
 
 class InvalidToken(VantaError):

@@ -122,12 +122,17 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class BrokerCredentials:
-    """Decrypted only inside an activity. `secret` is kept out of repr."""
+    """Decrypted only where it is used. Secrets are kept out of repr.
+
+    `refresh_token` and `expires_at` (aware, UTC) are those of an access token that does not last.
+    """
 
     ref: str
     key_id: str
     secret: str = field(repr=False)
     environment: str = "paper"
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,18 @@ class Converting(Protocol):
 
     async def look_up_conversion(self, credentials: BrokerCredentials, quoted: Conversion) -> Conversion:
         """Where it stands. Raises VenueUnavailable or VenueRefused."""
+        ...
+
+
+@runtime_checkable
+class Refreshing(Protocol):
+    """A venue whose access tokens expire and are exchanged for new ones without the account's owner."""
+
+    async def refresh(self, credentials: BrokerCredentials) -> BrokerCredentials:
+        """New credentials of the same account; `refresh_token` is the old one where the venue gives no other.
+
+        Asks once, as a refresh token may be good for one exchange only. Raises VenueUnavailable, VenueRefused.
+        """
         ...
 
 
