@@ -11,7 +11,7 @@ from temporalio import activity
 from activities.errors import RETRY_LATER, STILL_OPEN, again_in, translated
 from activities.sending import Sending
 from domain import retry
-from domain.dispatch import Change, PendingOrder, absent, reported
+from domain.dispatch import Change, PendingOrder, absent, proof_due, reported
 from domain.errors import VantaError, VenueError
 from domain.orders import CALLED_OFF, FOLLOWER_ENDS, FollowerState
 from domain.ports import VenueOrder
@@ -123,8 +123,15 @@ class DeliveryActivities:
         venue = await self._look_up(order)
         if venue is not None:
             return _status(await self._apply(order, venue))
+        wait = proof_due(order, self._sending.broker(order).capabilities.absence_proven_after_s)
+        if wait:
+            seconds = plain(Decimal(int(wait.total_seconds() * 1000)) / 1000)
+            words = f"{order.route} does not show the order; that proves nothing for another {seconds} s"
+            raise again_in(words, wait, STILL_OPEN)
         async with self._store.locked(order.tenant_id, order.fo_id) as (cursor, now):
-            change = absent(now) if now.state is _F.UNKNOWN else Change(now.fo_id, now.state)
+            # An answer that took so long that there has been another attempt says nothing of that one.
+            asked = now.state is _F.UNKNOWN and now.attempts == order.attempts
+            change = absent(now) if asked else Change(now.fo_id, now.state)
             await self._store.change(cursor, change)
         return await self._after(order, change)
 

@@ -30,7 +30,8 @@ class PendingOrder:
     """A follower order with everything that sending, asking and deciding need; read in one query.
 
     `attempts_base` is how many attempts there had been when it was last redriven; `endpoint_failures` in a row are the
-    webhook's.
+    webhook's. `quiet_s`: seconds from the end of the last attempt to this reading, by the database's clock; None where
+    nobody has seen its end yet.
     """
 
     tenant_id: str
@@ -67,6 +68,7 @@ class PendingOrder:
     maybe_there: bool = False  # an earlier attempt of a webhook got no answer
     attempts_base: int = 0
     endpoint_failures: int = 0
+    quiet_s: Decimal | None = None
 
     @property
     def tries(self) -> int:
@@ -205,6 +207,16 @@ def orphaned(order: PendingOrder) -> Change:
         last_error=error,
         detail={"code": "orphaned"},
     )
+
+
+def proof_due(order: PendingOrder, proven_after_s: int) -> timedelta:
+    """How long until a look-up that finds nothing would prove something; zero where it does already.
+
+    `order` must have been read before the venue was asked: `proven_after_s` is counted from the end of the last attempt
+    to the question, see `domain.venues.Capabilities`.
+    """
+    quiet = order.quiet_s or Decimal(0)
+    return timedelta(milliseconds=int(max(proven_after_s - quiet, Decimal(0)) * 1000))
 
 
 def absent(order: PendingOrder) -> Change:

@@ -39,7 +39,10 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
      FROM webhook_keys k WHERE k.key_ref = w.webhook ->> 'hmac_key_ref'
        AND (k.expires_at IS NULL OR k.expires_at > now())) END AS webhook_keys,
   f.route = 'webhook' AND EXISTS (SELECT 1 FROM attempts a WHERE a.fo_id = f.fo_id AND a.outcome = 'ambiguous')
-    AS maybe_there
+    AS maybe_there,
+  CASE WHEN f.route <> 'webhook' AND f.state = 'unknown' THEN
+    (SELECT extract(epoch FROM now() - a.ended_at) FROM attempts a
+     WHERE a.fo_id = f.fo_id AND a.attempt_no = f.dispatch_attempts) END AS quiet_s
 FROM follower_orders f
 JOIN manager_orders m ON m.mo_id = f.mo_id
 JOIN snapshots s ON s.mo_id = f.mo_id
@@ -256,5 +259,6 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         else SealedKey(row["cred_ref"], row["cred_key_id"], bytes(row["cred_sealed"])),
         environment=row["environment"] or "paper",
         attempts_base=row["attempts_base"],
+        quiet_s=row["quiet_s"],
         endpoint_failures=row["consecutive_failures"],
     )
