@@ -1,7 +1,6 @@
 """`vanta`: the one command. Every command imports what it needs when it runs, so that `--help` stays fast."""
 
 import json
-import os
 import sys
 import uuid
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
+from cli_secrets import app as secrets
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
+app.add_typer(secrets, name="secrets")
 for command in (halt, halts, lift):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
@@ -246,18 +247,9 @@ def env_example() -> None:
 
 
 def _settings(data: Path) -> "Settings":
-    """From the environment where it has settings, else those of the embedded stack."""
-    from settings import Settings
-    from stack.environment import load_settings
-    from stack.errors import StackError
-    from stack.files import Layout
+    from stack.environment import find_settings
 
-    if "VANTA_POSTGRES__DSN" in os.environ:
-        return Settings()
-    env_file = Layout(data.absolute()).env
-    if not env_file.exists():
-        raise StackError(f"no settings: set VANTA_* variables, or start the embedded stack (no {env_file})")
-    return load_settings(env_file)
+    return find_settings(data)
 
 
 def _show(state: "StackState", as_json: bool) -> None:

@@ -21,8 +21,8 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 # A secret of before begins with a random nonce; that it looks like this is as likely as guessing 64 bits.
-_MAGIC = b"VANTA\x00E1"
-_WRAPPED_END = len(_MAGIC) + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
+MAGIC = b"VANTA\x00E1"
+_WRAPPED_END = len(MAGIC) + _NONCE_BYTES + _KEY_BYTES + _TAG_BYTES
 
 
 class SecretBox:
@@ -62,20 +62,20 @@ class SecretBox:
         """
         cipher = self._cipher(key_id, aad)
         try:
-            if not sealed.startswith(_MAGIC):
+            if not sealed.startswith(MAGIC):
                 return _decrypt(cipher, sealed, aad.encode())
-            data_key = _decrypt(cipher, sealed[len(_MAGIC) : _WRAPPED_END], _wrapping(key_id, aad))
+            data_key = _decrypt(cipher, sealed[len(MAGIC) : _WRAPPED_END], _wrapping(key_id, aad))
             return _decrypt(AESGCM(data_key), sealed[_WRAPPED_END:], aad.encode())
         except (InvalidTag, ValueError):
             raise _unreadable(aad) from None
 
     def rewrap(self, key_id: str, sealed: bytes, *, aad: str) -> tuple[str, bytes]:
         """The same secret under the newest master key. Raises as `open` does."""
-        if not sealed.startswith(_MAGIC):
+        if not sealed.startswith(MAGIC):
             return self.seal(self.open(key_id, sealed, aad=aad), aad=aad)
         cipher = self._cipher(key_id, aad)
         try:
-            data_key = _decrypt(cipher, sealed[len(_MAGIC) : _WRAPPED_END], _wrapping(key_id, aad))
+            data_key = _decrypt(cipher, sealed[len(MAGIC) : _WRAPPED_END], _wrapping(key_id, aad))
             _decrypt(AESGCM(data_key), sealed[_WRAPPED_END:], aad.encode())
         except (InvalidTag, ValueError):
             raise _unreadable(aad) from None
@@ -83,7 +83,7 @@ class SecretBox:
 
     def _wrap(self, data_key: bytes, aad: str) -> bytes:
         # Random nonces stay safe far beyond the number of data keys that one master key will ever wrap (2^32).
-        return _MAGIC + _encrypt(self._ciphers[self._newest], data_key, _wrapping(self._newest, aad))
+        return MAGIC + _encrypt(self._ciphers[self._newest], data_key, _wrapping(self._newest, aad))
 
     def _cipher(self, key_id: str, aad: str) -> AESGCM:
         cipher = self._ciphers.get(key_id)
@@ -94,7 +94,7 @@ class SecretBox:
 
 def is_envelope(sealed: bytes) -> bool:
     """Whether a data key of its own protects it; secrets of before lie under the master key itself."""
-    return sealed.startswith(_MAGIC)
+    return sealed.startswith(MAGIC)
 
 
 def _wrapping(key_id: str, aad: str) -> bytes:

@@ -10,7 +10,8 @@ from pydantic_settings import PydanticBaseSettingsSource
 
 from settings import Settings
 from stack.credentials import Credentials
-from stack.files import ROOT
+from stack.errors import StackError
+from stack.files import ROOT, Layout
 from stack.ports import HOST
 
 DATABASE = "vanta"
@@ -55,6 +56,16 @@ def process_env(own: Mapping[str, str]) -> dict[str, str]:
 def env_file_text(env: Mapping[str, str]) -> str:
     """Lines that both a shell and dotenv read; no value may hold a single quote."""
     return "".join(f"{name}='{value}'\n" for name, value in env.items())
+
+
+def find_settings(data: Path) -> Settings:
+    """From the environment where it has settings, else those of the embedded stack under `data`. Raises StackError."""
+    if "VANTA_POSTGRES__DSN" in os.environ:
+        return Settings()
+    env_file = Layout(data.absolute()).env
+    if not env_file.exists():
+        raise StackError(f"no settings: set VANTA_* variables, or start the embedded stack (no {env_file})")
+    return load_settings(env_file)
 
 
 class _FileSettings(Settings):
