@@ -94,9 +94,11 @@ class WebhookSettings(BaseModel):
 class AlpacaSettings(BaseModel):
     live_url: str = Field(default="https://api.alpaca.markets", description="For accounts with environment live.")
     paper_url: str = Field(default="https://paper-api.alpaca.markets", description="For environment paper.")
+    data_url: str = Field(default="https://data.alpaca.markets", description="Quotes, for both environments.")
     # Bounded, as an order that was left in `sent` is asked for after 12 s: no request may still be under way then.
     timeout_ms: int = Field(default=10_000, ge=100, le=10_000, description="Of a whole request.")
-    max_connections: int = Field(default=100, ge=1, description="Per worker process.")
+    max_connections: int = Field(default=100, ge=1, description="Per worker process, order streams aside.")
+    ping_s: int = Field(default=20, ge=1, le=300, description="Between two pings of an order stream.")
 
 
 class DispatchSettings(BaseModel):

@@ -9,12 +9,9 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from adapters.brokers.alpaca_values import our_symbol, read_moment, read_side
 from adapters.brokers.alpaca_wire import read_number, read_order
-from domain.orders import Side
 from domain.ports import AccountOrder, VenueAccount, VenuePosition
-
-# The vendor's `OrderSide` has eight words; what begins so changes a position in this direction.
-_SIDES = (("buy", Side.BUY), ("sell", Side.SELL))
 
 
 def read_positions(items: Sequence[Any]) -> list[VenuePosition] | None:
@@ -50,7 +47,10 @@ def _position(item: Any) -> VenuePosition | None:
         # The documents do not say whether a short's quantity carries a sign; `side` tells in either case.
         qty = -abs(qty) if item.get("side") == "short" else qty
         return VenuePosition(
-            item["symbol"], qty, _maybe(item.get("avg_entry_price")), _maybe(item.get("current_price"))
+            our_symbol(item["symbol"], item.get("asset_class")),
+            qty,
+            _maybe(item.get("avg_entry_price")),
+            _maybe(item.get("current_price")),
         )
     except InvalidOperation:
         return None
@@ -60,12 +60,12 @@ def _account_order(item: Any) -> AccountOrder | None:
     if not isinstance(item, dict) or not isinstance(item.get("symbol"), str):
         return None
     order = read_order(item)
-    side = next((ours for word, ours in _SIDES if str(item.get("side")).startswith(word)), None)
-    submitted = _moment(item.get("submitted_at") or item.get("created_at"))
+    side = read_side(item.get("side"))
+    submitted = read_moment(item.get("submitted_at") or item.get("created_at"))
     if order is None or side is None or submitted is None:
         return None
     try:
-        return AccountOrder(order, item["symbol"], side, _maybe(item.get("qty")), submitted)
+        return AccountOrder(order, our_symbol(item["symbol"]), side, _maybe(item.get("qty")), submitted)
     except InvalidOperation:
         return None
 
@@ -79,12 +79,3 @@ def _signed(value: object) -> Decimal:
 
 def _maybe(value: object) -> Decimal | None:
     return None if value is None else read_number(value)
-
-
-def _moment(value: object) -> datetime | None:
-    """The vendor's nanoseconds are cut to microseconds."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None

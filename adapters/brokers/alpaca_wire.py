@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from adapters.brokers.alpaca_values import vendor_symbol
 from domain.orders import OrderType
 from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind, VenueOrder, VenueStatus
 
@@ -44,30 +45,38 @@ class Verdict(NamedTuple):
     code: str
 
 
-# What an HTTP status, or a status with a vendor code, proves about a submitted order. The vendor declares messages
-# unstable, so no kind depends on one. 40010001 also stands for malformed parameters; taking all of it for a
-# duplicate costs a look-up, taking a duplicate for a refusal would lose a live order.
+# What an HTTP status, or a status with a vendor code, proves about a submitted order. 40010001 also stands for
+# malformed parameters; taking all of it for a duplicate costs a look-up, taking a duplicate for a refusal would lose a
+# live order.
 VERDICTS: dict[tuple[int, int | None], Verdict] = {
     (400, None): Verdict(OutcomeKind.FINAL, "invalid_order"),
     (401, None): Verdict(OutcomeKind.FINAL, "bad_credentials"),
     (403, None): Verdict(OutcomeKind.FINAL, "forbidden"),
     (408, None): Verdict(OutcomeKind.AMBIGUOUS, "no_answer"),
-    (409, None): Verdict(OutcomeKind.AMBIGUOUS, "conflict"),
+    (409, None): Verdict(OutcomeKind.AMBIGUOUS, "venue_error"),
     (422, None): Verdict(OutcomeKind.FINAL, "invalid_order"),
     (422, 40010001): Verdict(OutcomeKind.AMBIGUOUS, "duplicate_client_order_id"),
-    (425, None): Verdict(OutcomeKind.RETRYABLE, "too_early"),
+    (425, None): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
     (429, None): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
 }
+# The vendor has one code for many refusals and tells them apart in words only, which it declares unstable: so they
+# choose among our codes for what is final anyway, and no kind depends on one. Words as in public reports of answers.
+MESSAGES: tuple[tuple[int, int, str, str], ...] = (
+    (403, 40310000, "minimal amount of order", "below_minimum"),
+    (403, 40310000, "insufficient", "insufficient_funds"),
+    (422, 42210000, "not found", "unknown_symbol"),
+    (422, 42210000, "not tradable", "halted"),
+    (422, 42210000, "not active", "halted"),
+)
 _INSUFFICIENT = Verdict(OutcomeKind.FINAL, "insufficient_funds")
-UNKNOWN_REFUSAL = Verdict(OutcomeKind.FINAL, "refused")
+UNKNOWN_REFUSAL = Verdict(OutcomeKind.FINAL, "invalid_order")
 _VENUE_ERROR = Verdict(OutcomeKind.AMBIGUOUS, "venue_error")  # a 5xx does not prove that nothing was booked
-UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unexpected_answer")
 UNREADABLE = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 CONNECT_FAILED = Verdict(OutcomeKind.RETRYABLE, "connect_failed")
 NO_ANSWER = Verdict(OutcomeKind.AMBIGUOUS, "no_answer")
 TRY_AGAIN = frozenset({408, 409, 425, 429})
 # Fields that the vendor adds to a 403 for too little buying power or too few shares.
-_FUNDS_FIELDS = frozenset({"buying_power", "existing_qty", "held_for_orders", "cost_basis"})
+FUNDS_FIELDS = frozenset({"buying_power", "existing_qty", "held_for_orders", "cost_basis"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +105,21 @@ class Answer:
 
     def verdict(self) -> Verdict:
         exact = VERDICTS.get((self.status, self.code)) or VERDICTS.get((self.status, None))
-        if self.status == 403 and (not _FUNDS_FIELDS.isdisjoint(self.body) or "insufficient" in self._message):
+        if self.status == 403 and not FUNDS_FIELDS.isdisjoint(self.body):
             return _INSUFFICIENT
         if exact is not None:
-            return exact
+            return exact if exact.kind is not OutcomeKind.FINAL else Verdict(exact.kind, self._told() or exact.code)
         if self.status >= 500:
             return _VENUE_ERROR
-        return UNKNOWN_REFUSAL if self.status >= 400 else UNEXPECTED
+        return UNKNOWN_REFUSAL if self.status >= 400 else UNREADABLE
+
+    def _told(self) -> str | None:
+        said = (
+            (words in self._message, ours)
+            for status, code, words, ours in MESSAGES
+            if (status, code) == (self.status, self.code)
+        )
+        return next((ours for is_said, ours in said if is_said), None)
 
     def detail(self, credentials: BrokerCredentials) -> str:
         text = self._message or "no message"
@@ -117,7 +134,7 @@ def order_body(order: ChildOrder) -> dict[str, str]:
         raise ValueError(f"client_order_id must have 1 to {MAX_CLIENT_ORDER_ID} characters")
     body = {
         "client_order_id": order.client_order_id,
-        "symbol": order.symbol,
+        "symbol": vendor_symbol(order.symbol),
         "side": order.side.value,
         "type": order.order_type.value,
         "time_in_force": order.tif.value,

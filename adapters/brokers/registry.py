@@ -15,9 +15,13 @@ class AlpacaConfig(Protocol):
     @property
     def paper_url(self) -> str: ...
     @property
+    def data_url(self) -> str: ...
+    @property
     def timeout_ms(self) -> int: ...
     @property
     def max_connections(self) -> int: ...
+    @property
+    def ping_s(self) -> int: ...
 
 
 @runtime_checkable
@@ -31,8 +35,10 @@ def build_brokers(*, alpaca: AlpacaConfig) -> dict[str, Broker]:
         "alpaca": AlpacaBroker(
             live_url=alpaca.live_url,
             paper_url=alpaca.paper_url,
+            data_url=alpaca.data_url,
             timeout_ms=alpaca.timeout_ms,
             max_connections=alpaca.max_connections,
+            ping_s=alpaca.ping_s,
         ),
     }
 

@@ -15,14 +15,17 @@ FIXTURES = Path(__file__).parent / "fixtures" / "alpaca"
 
 
 def fixture(name: str) -> dict[str, Any]:
+    """Without `_source`, which says where the vendor describes it."""
     parsed: dict[str, Any] = json.loads((FIXTURES / f"{name}.json").read_text())
+    parsed.pop("_source", None)
     return parsed
 
 
 def fixtures(name: str) -> list[dict[str, Any]]:
-    """Of a file that holds a list."""
-    parsed: list[dict[str, Any]] = json.loads((FIXTURES / f"{name}.json").read_text())
-    return parsed
+    """Of a file that holds a list: under `items`, where it names its source."""
+    parsed: Any = json.loads((FIXTURES / f"{name}.json").read_text())
+    items: list[dict[str, Any]] = parsed["items"] if isinstance(parsed, dict) else parsed
+    return items
 
 
 @dataclass
@@ -56,7 +59,9 @@ async def open_canned() -> AsyncIterator[Canned]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    server.broker = AlpacaBroker(live_url=url + "/live", paper_url=url + "/paper/", timeout_ms=2_000)
+    server.broker = AlpacaBroker(
+        live_url=url + "/live", paper_url=url + "/paper/", data_url=url + "/data", timeout_ms=2_000
+    )
     try:
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""Holds the requests that an adapter made against a vendor's OpenAPI description.
+"""Holds the requests that an adapter made against a vendor's OpenAPI description, and frames against an AsyncAPI one.
 
 The descriptions lie beside the repository and not in it: where they are missing, `needs_reference` skips.
 """
@@ -30,8 +30,10 @@ class Description:
         self._document = _parsed(name)
         self._prefix = prefix.rstrip("/")
         self._exclusive = exclusive
-        is_30 = str(self._document["openapi"]).startswith("3.0")
-        self._validator = OAS30Validator if is_30 else OAS31Validator
+        is_31 = str(self._document.get("openapi", "")).startswith("3.1")
+        self._validator = (
+            OAS31Validator if is_31 else OAS30Validator
+        )  # which the AsyncAPI description's `nullable` fits
 
     def describes(self, method: str, path: str) -> bool:
         return self._operation(method, path) is not None

@@ -41,8 +41,11 @@ async def canned() -> AsyncIterator[Canned]:
         (403, "error_unauthorized", FINAL, "forbidden"),
         (422, "error_duplicate", AMBIGUOUS, "duplicate_client_order_id"),
         (422, "error_unprocessable", FINAL, "invalid_order"),
+        (422, "error_unknown_symbol", FINAL, "unknown_symbol"),
+        (422, "error_halted", FINAL, "halted"),
+        (403, "error_minimum", FINAL, "below_minimum"),
         (429, "error_rate_limited", RETRYABLE, "rate_limited"),
-        (418, "error_unprocessable", FINAL, "refused"),
+        (418, "error_unprocessable", FINAL, "invalid_order"),
         (408, "error_unprocessable", AMBIGUOUS, "no_answer"),
         (500, "error_unprocessable", AMBIGUOUS, "venue_error"),
         (503, "error_unprocessable", AMBIGUOUS, "venue_error"),
@@ -136,7 +139,7 @@ async def test_the_wait_after_a_rate_limit_falls_back_to_the_reset_of_the_budget
 async def test_a_redirect_is_not_followed(canned: Canned):
     canned.answer(307, "", Location="/elsewhere")
     outcome = await canned.broker.submit(CREDENTIALS, ORDER)
-    assert (outcome.kind, outcome.code, len(canned.seen)) == (AMBIGUOUS, "unexpected_answer", 1)
+    assert (outcome.kind, outcome.code, len(canned.seen)) == (AMBIGUOUS, "unreadable_answer", 1)
 
 
 async def test_a_request_carries_decimal_strings_and_credentials_in_headers_only(canned: Canned):

@@ -149,7 +149,7 @@ async def test_a_broken_cancel_is_unavailable(venue: Venue, breakage: Breakage):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"symbol": "NOSUCH"}, "invalid_order"),
+        ({"symbol": "NOSUCH"}, "unknown_symbol"),
         ({"qty": Decimal(1_000_000)}, "insufficient_funds"),
         ({"side": Side.SELL, "qty": Decimal(1_001)}, "insufficient_funds"),
     ],
