@@ -101,6 +101,15 @@ class AlpacaSettings(BaseModel):
     ping_s: int = Field(default=20, ge=1, le=300, description="Between two pings of an order stream.")
 
 
+class CoinbaseSettings(BaseModel):
+    live_url: str = Field(default="https://api.coinbase.com", description="For accounts with environment live.")
+    # The vendor's sandbox answers the same to everything: an order there would never be found again.
+    paper_url: str = Field(default="", description="For environment paper: a simulator's; empty: paper is refused.")
+    timeout_ms: int = Field(default=10_000, ge=100, le=10_000, description="Of a whole request.")
+    max_connections: int = Field(default=100, ge=1, description="Per worker process.")
+    look_back_days: int = Field(default=30, ge=1, description="How old an order may be that is over and still found.")
+
+
 class DispatchSettings(BaseModel):
     wave: bool = Field(default=True, description="Send first attempts in a wave; off changes latency only.")
     page_size: int = Field(default=400, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
@@ -200,6 +209,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     alpaca: AlpacaSettings = Field(default_factory=AlpacaSettings)
+    coinbase: CoinbaseSettings = Field(default_factory=CoinbaseSettings)
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from activities.sending import open_credentials
+import orjson
+
 from domain.books import BrokerKey, Statement
 from domain.errors import SecretUnavailable, VenueError
 from domain.ports import Broker, BrokerCredentials
@@ -45,4 +46,6 @@ class Accounts:
         return broker
 
     def _credentials(self, given: BrokerKey) -> BrokerCredentials:
-        return open_credentials(self._box, given.key, given.environment)
+        key = given.key
+        opened = orjson.loads(self._box.open(key.key_id, key.sealed, aad=key.ref))
+        return BrokerCredentials(key.ref, opened["key_id"], opened["secret"], given.environment)

@@ -18,12 +18,11 @@ _F = FollowerState
 
 @dataclass(frozen=True, slots=True)
 class SealedKey:
-    """An encrypted secret and what opens it. `version` counts the values that a credential has had."""
+    """An encrypted secret and what opens it."""
 
     ref: str
     key_id: str
     sealed: bytes
-    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

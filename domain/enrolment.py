@@ -15,7 +15,8 @@ from domain.risk_profile import check_positive, check_risk_profile
 from domain.sizing import Mode
 
 RAILS = frozenset({"fiat", "crypto"})
-BROKER_VENUES = frozenset({"alpaca"})
+BROKER_VENUES = frozenset({"alpaca", "coinbase"})
+PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
 ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100
 MAX_URL = 2_048
@@ -85,7 +86,9 @@ class BrokerAccount:
         if self.environment not in ENVIRONMENTS:
             raise InvalidInput(f"{path}.environment", "must be paper or live")
         for name, value in (("key_id", self.key_id), ("secret", self.secret)):
-            if not value or len(value) > 4_096 or not value.isprintable():
+            pem = name == "secret" and self.venue in PEM_VENUES
+            text = value.replace("\r", "").replace("\n", "") if pem else value
+            if not text or len(value) > 4_096 or not text.isprintable():
                 raise InvalidInput(f"{path}.{name}", "must be 1 to 4096 printable characters")
 
 

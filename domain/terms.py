@@ -39,7 +39,6 @@ class SkipReason(StrEnum):
     KILL_SWITCH = "kill_switch"
     NO_ROUTE = "no_route"
     ENDPOINT_DISABLED = "endpoint_disabled"
-    CREDENTIAL_BROKEN = "credential_broken"
 
 
 @dataclass(frozen=True, slots=True)

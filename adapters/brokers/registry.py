@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from adapters.brokers.alpaca import AlpacaBroker
+from adapters.brokers.coinbase import CoinbaseBroker
 from domain.ports import Broker
 
 
@@ -24,12 +25,27 @@ class AlpacaConfig(Protocol):
     def ping_s(self) -> int: ...
 
 
+class CoinbaseConfig(Protocol):
+    """What `settings.CoinbaseSettings` offers."""
+
+    @property
+    def live_url(self) -> str: ...
+    @property
+    def paper_url(self) -> str: ...
+    @property
+    def timeout_ms(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+    @property
+    def look_back_days(self) -> int: ...
+
+
 @runtime_checkable
 class _Closable(Protocol):
     async def close(self) -> None: ...
 
 
-def build_brokers(*, alpaca: AlpacaConfig) -> dict[str, Broker]:
+def build_brokers(*, alpaca: AlpacaConfig, coinbase: CoinbaseConfig) -> dict[str, Broker]:
     """Adapters by venue name; give them to `close_brokers` at the end."""
     return {
         "alpaca": AlpacaBroker(
@@ -39,6 +55,13 @@ def build_brokers(*, alpaca: AlpacaConfig) -> dict[str, Broker]:
             timeout_ms=alpaca.timeout_ms,
             max_connections=alpaca.max_connections,
             ping_s=alpaca.ping_s,
+        ),
+        "coinbase": CoinbaseBroker(
+            live_url=coinbase.live_url,
+            paper_url=coinbase.paper_url,
+            timeout_ms=coinbase.timeout_ms,
+            max_connections=coinbase.max_connections,
+            look_back_days=coinbase.look_back_days,
         ),
     }
 

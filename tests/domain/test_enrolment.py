@@ -1,6 +1,6 @@
 import pytest
 
-from domain.enrolment import NewFollower
+from domain.enrolment import BrokerAccount, NewFollower
 from domain.errors import InvalidInput
 from domain.sizing import Mode
 
@@ -13,3 +13,13 @@ def test_a_followers_id_cannot_be_taken_for_a_page_of_an_order(follower_id: str)
 
 def test_a_readable_id_of_ones_own_is_taken():
     NewFollower("V_1", "One", mode=Mode.SHADOW, follower_id="F_1").check()
+
+
+PEM = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"
+
+
+def test_a_private_key_of_several_lines_is_taken_where_the_venue_has_such():
+    BrokerAccount("coinbase", "key", PEM).check("bridged_brokers.crypto")
+    for account in (BrokerAccount("alpaca", "key", PEM), BrokerAccount("coinbase", "key\n", PEM)):
+        with pytest.raises(InvalidInput):
+            account.check("bridged_brokers.crypto")
