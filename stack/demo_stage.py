@@ -80,7 +80,7 @@ class Stage:
         await seed(self._settings, TENANT, "Demonstration", {c.symbol: c.price for c in casts})
         async with self.client() as http:
             assets = [{"symbol": c.symbol, "price": str(c.venue_price)} for c in casts]
-            await _post(http, f"{self.simulators.alpaca}/_control/assets", assets)
+            await _post(http, f"{self.simulators.alpaca}/_control/instruments", assets)
             for cast in casts:
                 await self._create_vault(http, cast)
             slots = asyncio.Semaphore(_AT_ONCE)

@@ -24,7 +24,7 @@ from domain.sizing import Mode
 from models import Instrument, Price
 from settings import Settings
 from simulators.alpaca import AlpacaSimulator
-from simulators.alpaca.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Behaviour as Trading
 from simulators.receiver import Behaviour, Receiver
 from stack import Stack
 from temporal import ids as workflow_ids

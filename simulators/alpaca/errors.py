@@ -4,37 +4,52 @@ Only the HTTP statuses and codes 40010001, 40310000, 40410000 and 42210000 are k
 public reports; the other codes follow their pattern.
 """
 
-MALFORMED_BODY = 40010000
-INVALID_PARAMETER = 40010001  # shared by malformed parameters and by a client order id that is already spent
-UNAUTHORIZED = 40110000
-FORBIDDEN = 40310000
-NOT_FOUND = 40410000
-UNPROCESSABLE = 42210000
-RATE_LIMITED = 42910000
-INTERNAL = 50010000
+from decimal import Decimal
+
+from simulators.market.refusals import Reason, Refusal
+
+# 40010001 is shared by malformed parameters and by a client order id that is already spent.
+_CODES: dict[Reason, tuple[int, int]] = {
+    Reason.UNREADABLE: (400, 40010000),
+    Reason.INVALID: (422, 40010001),
+    Reason.DUPLICATE_ID: (422, 40010001),
+    Reason.UNAUTHORIZED: (401, 40110000),
+    Reason.INSUFFICIENT_FUNDS: (403, 40310000),
+    Reason.INSUFFICIENT_QTY: (403, 40310000),
+    Reason.NO_WALLET: (403, 40310000),
+    Reason.BLOCKED: (403, 40310000),
+    Reason.QTY_STEP: (403, 40310000),  # an asset that is not fractionable
+    Reason.NOT_FOUND: (404, 40410000),
+    Reason.RATE_LIMITED: (429, 42910000),
+}
+_UNPROCESSABLE = (422, 42210000)
+_INTERNAL = 50010000
 
 
-class RefusalError(Exception):
-    """Ends a request with the vendor's error body; `headers` go with the answer."""
-
-    def __init__(self, status: int, code: int, message: str, **extra: object) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers: dict[str, str] = {}
-        self.body: dict[str, object] = {"code": code, "message": message, **extra}
+def status_of(refusal: Refusal) -> int:
+    if refusal.reason is Reason.BROKEN:
+        return refusal.status
+    return _CODES.get(refusal.reason, _UNPROCESSABLE)[0]
 
 
-def invalid(message: str) -> RefusalError:
-    return RefusalError(422, INVALID_PARAMETER, message)
+def refusal_json(refusal: Refusal) -> dict[str, object]:
+    if refusal.reason is Reason.BROKEN:
+        return {"code": _INTERNAL, "message": refusal.message}
+    code = _CODES.get(refusal.reason, _UNPROCESSABLE)[1]
+    facts = {} if refusal.reason not in _TOLD else refusal.facts
+    return {"code": code, "message": refusal.message} | {name: _plain(value) for name, value in facts.items()}
 
 
-def unprocessable(message: str) -> RefusalError:
-    return RefusalError(422, UNPROCESSABLE, message)
+_TOLD = frozenset({Reason.INSUFFICIENT_FUNDS, Reason.INSUFFICIENT_QTY})
 
 
-def forbidden(message: str, **extra: object) -> RefusalError:
-    return RefusalError(403, FORBIDDEN, message, **extra)
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Decimal) else value
 
 
-def not_found(message: str) -> RefusalError:
-    return RefusalError(404, NOT_FOUND, message)
+def invalid(message: str) -> Refusal:
+    return Refusal(Reason.INVALID, message)
+
+
+def unprocessable(message: str) -> Refusal:
+    return Refusal(Reason.NOT_ALLOWED, message)

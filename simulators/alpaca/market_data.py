@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from simulators.alpaca.exchange import Exchange
-from simulators.alpaca.requests import Asset
+from simulators.market.exchange import Exchange
+from simulators.market.instruments import Instrument
 
 _STOCK = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,3})?")
 _PAIR = re.compile(r"[A-Z0-9]{1,10}/[A-Z]{3,5}")
@@ -37,11 +37,11 @@ class MarketDataRoutes:
         wrong = next((s for s in symbols if form.fullmatch(s) is None), None)
         if wrong is not None:  # one is enough to fail the request
             return web.json_response({"message": f"invalid symbol: {wrong}"}, status=400)
-        assets = self._exchange.assets
-        return web.json_response({"trades": {s: _trade_json(assets[s]) for s in symbols if s in assets}})
+        known = self._exchange.instruments
+        return web.json_response({"trades": {s: _trade_json(known[s]) for s in symbols if s in known}})
 
 
-def _trade_json(asset: Asset) -> dict[str, object]:
+def _trade_json(asset: Instrument) -> dict[str, object]:
     moment = asset.traded_at or datetime.now(UTC)
     return {
         # The vendor's nanoseconds; its prices are JSON numbers.

@@ -3,17 +3,12 @@
 import uuid
 from decimal import Decimal
 
-from simulators.alpaca.ledger import Account, Position
-from simulators.alpaca.orders import Order
-from simulators.alpaca.requests import Asset
+from simulators.market.instruments import Instrument
+from simulators.market.ledger import Account, Instruments, Position
+from simulators.market.orders import Order
+from simulators.market.text import decimal_text, timestamp
 
 _CENT = Decimal("0.01")
-
-
-def decimal_text(value: Decimal) -> str:
-    """Plain notation without trailing zeros: `10`, `0.5`, `185.25`."""
-    text = f"{value:f}"
-    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
 def asset_id(symbol: str) -> str:
@@ -22,16 +17,17 @@ def asset_id(symbol: str) -> str:
 
 def order_json(order: Order) -> dict[str, object]:
     request = order.request
-    average = (order.cost / order.filled_qty).quantize(Decimal("0.000001")) if order.filled_qty else None
-    ended = {f"{s}_at": order.ended_at if order.status == s else None for s in ("filled", "expired", "canceled")}
+    average = order.average_price
+    ended_at = None if order.ended_ns is None else timestamp(order.ended_ns)
+    ended = {f"{s}_at": ended_at if order.status == s else None for s in ("filled", "expired", "canceled")}
     return {
         "id": order.id,
         "client_order_id": request.client_order_id,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at or order.created_at,
-        "submitted_at": order.created_at,
+        "created_at": timestamp(order.created_ns),
+        "updated_at": timestamp(order.updated_ns or order.created_ns),
+        "submitted_at": timestamp(order.created_ns),
         **ended,
-        "failed_at": order.ended_at if order.status == "rejected" else None,
+        "failed_at": ended_at if order.status == "rejected" else None,
         "replaced_at": None,
         "replaced_by": None,
         "replaces": None,
@@ -41,16 +37,16 @@ def order_json(order: Order) -> dict[str, object]:
         "notional": None,
         "qty": decimal_text(request.qty),
         "filled_qty": decimal_text(order.filled_qty),
-        "filled_avg_price": None if average is None else decimal_text(average),
-        "order_class": request.order_class,
+        "filled_avg_price": None if average is None else decimal_text(average.quantize(Decimal("0.000001"))),
+        "order_class": "",
         "order_type": request.type,
         "type": request.type,
         "side": request.side,
         "time_in_force": request.time_in_force,
         "limit_price": None if request.limit_price is None else decimal_text(request.limit_price),
         "stop_price": None,
-        "status": order.status,
-        "extended_hours": request.extended_hours,
+        "status": order.status.value,
+        "extended_hours": request.extras.get("extended_hours") is True,
         "legs": None,
         "trail_percent": None,
         "trail_price": None,
@@ -60,12 +56,13 @@ def order_json(order: Order) -> dict[str, object]:
     }
 
 
-def position_json(account: Account, symbol: str, position: Position, price: Decimal) -> dict[str, object]:
+def position_json(account: Account, symbol: str, position: Position, instruments: Instruments) -> dict[str, object]:
+    price = instruments[symbol].price
     value = position.qty * price
     basis = position.qty * position.avg_entry_price
     gain = value - basis
     gain_share = (gain / abs(basis)).quantize(Decimal("0.00000001")) if basis else Decimal(0)
-    available = position.qty - account.held(symbol) if position.qty > 0 else position.qty
+    available = position.qty - account.held(symbol, instruments) if position.qty > 0 else position.qty
     return {
         "asset_id": asset_id(symbol),
         "symbol": symbol,
@@ -88,11 +85,11 @@ def position_json(account: Account, symbol: str, position: Position, price: Deci
     }
 
 
-def account_json(account: Account, prices: dict[str, Decimal]) -> dict[str, object]:
-    longs = sum((p.qty * prices[s] for s, p in account.positions.items() if p.qty > 0), Decimal(0))
-    shorts = sum((p.qty * prices[s] for s, p in account.positions.items() if p.qty < 0), Decimal(0))
+def account_json(account: Account, instruments: Instruments) -> dict[str, object]:
+    longs = sum((p.qty * instruments[s].price for s, p in account.positions.items() if p.qty > 0), Decimal(0))
+    shorts = sum((p.qty * instruments[s].price for s, p in account.positions.items() if p.qty < 0), Decimal(0))
     equity = decimal_text((account.cash + longs + shorts).quantize(_CENT))
-    power = decimal_text(account.buying_power(prices).quantize(_CENT))
+    power = decimal_text(account.buying_power(instruments).quantize(_CENT))
     return {
         "id": account.id,
         "account_number": f"PA{uuid.UUID(account.id).int % 10**9:09d}",
@@ -122,7 +119,7 @@ def account_json(account: Account, prices: dict[str, Decimal]) -> dict[str, obje
     }
 
 
-def asset_json(asset: Asset) -> dict[str, object]:
+def asset_json(asset: Instrument) -> dict[str, object]:
     return {
         "id": asset_id(asset.symbol),
         "class": "us_equity",
@@ -130,11 +127,11 @@ def asset_json(asset: Asset) -> dict[str, object]:
         "symbol": asset.symbol,
         "name": f"{asset.symbol} (simulated)",
         "status": "active",
-        "tradable": asset.tradable,
+        "tradable": asset.tradable and not asset.halted,
         "marginable": True,
         "shortable": True,
         "easy_to_borrow": True,
-        "fractionable": asset.fractionable,
+        "fractionable": asset.qty_step is None or asset.qty_step < 1,
         "min_order_size": None,
         "min_trade_increment": None,
         "price_increment": None,

@@ -2,26 +2,18 @@
 
 import json
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
-from simulators.alpaca.errors import MALFORMED_BODY, RefusalError, forbidden, invalid, unprocessable
-from simulators.alpaca.orders import OrderRequest
+from simulators.alpaca.errors import invalid, unprocessable
+from simulators.market.instruments import Instrument
+from simulators.market.ledger import Instruments
+from simulators.market.orders import OrderRequest
+from simulators.market.refusals import Reason, Refusal
 
 _TIFS = frozenset({"day", "gtc", "opg", "cls", "ioc", "fok"})
 _SIMULATED_TYPES = frozenset({"market", "limit"})
 _TYPES = _SIMULATED_TYPES | {"stop", "stop_limit", "trailing_stop"}
 _MAX_QTY_PLACES = 9
-
-
-@dataclass(slots=True)
-class Asset:
-    symbol: str
-    price: Decimal
-    fractionable: bool = True
-    tradable: bool = True
-    traded_at: datetime | None = None  # of the last trade, which was at `price`; None: just now
 
 
 def read_fields(raw: bytes) -> dict[str, object]:
@@ -31,11 +23,11 @@ def read_fields(raw: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise RefusalError(400, MALFORMED_BODY, "request body format is invalid")
+        raise Refusal(Reason.UNREADABLE, "request body format is invalid")
     return fields
 
 
-def parse_order(fields: dict[str, object], assets: dict[str, Asset]) -> OrderRequest:
+def parse_order(fields: dict[str, object], assets: Instruments) -> OrderRequest:
     """A complete order, or the vendor's refusal."""
     asset = _asset(fields, assets)
     side = _word(fields, "side", frozenset({"buy", "sell"}))
@@ -54,20 +46,19 @@ def parse_order(fields: dict[str, object], assets: dict[str, Asset]) -> OrderReq
         time_in_force=tif,
         qty=qty,
         limit_price=_limit_price(fields, order_type),
-        extended_hours=fields.get("extended_hours") is True,
-        order_class="",
+        extras={"extended_hours": fields.get("extended_hours") is True},
     )
 
 
-def _asset(fields: dict[str, object], assets: dict[str, Asset]) -> Asset:
+def _asset(fields: dict[str, object], assets: Instruments) -> Instrument:
     symbol = fields.get("symbol")
     if not isinstance(symbol, str) or not symbol:
         raise invalid("symbol is required")
     asset = assets.get(symbol)
     if asset is None:
-        raise unprocessable(f'asset "{symbol}" not found')
-    if not asset.tradable:
-        raise unprocessable(f'asset "{symbol}" is not tradable')
+        raise Refusal(Reason.UNKNOWN_SYMBOL, f'asset "{symbol}" not found')
+    if not asset.tradable or asset.halted:
+        raise Refusal(Reason.HALTED, f'asset "{symbol}" is not tradable')
     return asset
 
 
@@ -94,15 +85,15 @@ def _places(number: Decimal) -> int:
     return max(0, -int(number.normalize().as_tuple().exponent))
 
 
-def _quantity(fields: dict[str, object], asset: Asset, tif: str) -> Decimal:
+def _quantity(fields: dict[str, object], asset: Instrument, tif: str) -> Decimal:
     if fields.get("qty") is None:
         raise invalid("qty is required")
     qty = _number(fields["qty"], "qty")
     if _places(qty) > _MAX_QTY_PLACES:
         raise unprocessable("qty is limited to 9 decimal places")
     if _places(qty):
-        if not asset.fractionable:
-            raise forbidden(f'asset "{asset.symbol}" is not fractionable')
+        if asset.qty_step is not None and qty % asset.qty_step:
+            raise Refusal(Reason.QTY_STEP, f'asset "{asset.symbol}" is not fractionable')
         if tif != "day":
             raise unprocessable("fractional orders must be DAY orders")
     return qty

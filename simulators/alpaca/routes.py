@@ -4,23 +4,22 @@ from datetime import datetime
 
 from aiohttp import web
 
-from simulators.alpaca.behaviour import NO_FAULT, FaultKind
-from simulators.alpaca.errors import INTERNAL, RefusalError, invalid, not_found
-from simulators.alpaca.exchange import Exchange, Tally
-from simulators.alpaca.faults import FaultPlayer
-from simulators.alpaca.gate import ACCOUNT
-from simulators.alpaca.orders import Order
+from simulators.alpaca.errors import invalid
 from simulators.alpaca.render import account_json, asset_json, order_json, position_json
 from simulators.alpaca.requests import parse_order, read_fields
+from simulators.market.desk import Desk
+from simulators.market.exchange import Exchange
+from simulators.market.gate import ACCOUNT
+from simulators.market.orders import Order
+from simulators.market.refusals import Reason, Refusal
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 50, 500
 
 
 class VendorRoutes:
-    def __init__(self, exchange: Exchange, faults: FaultPlayer) -> None:
+    def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self._exchange = exchange
-        self._faults = faults
-        self._closed = False
+        self._desk = desk
 
     def table(self) -> list[web.RouteDef]:
         return [
@@ -35,37 +34,19 @@ class VendorRoutes:
             web.get("/v2/assets/{symbol}", self._asset),
         ]
 
-    def stop_booking(self) -> None:
-        """What is still waiting to be booked is refused."""
-        self._closed = True
-
     async def _submit(self, request: web.Request) -> web.StreamResponse:
         fields = read_fields(await request.read())
-        client_id = fields.get("client_order_id")
-        known_id = client_id if isinstance(client_id, str) else ""
-        tally = self._exchange.tally(request[ACCOUNT], known_id, fields.get("symbol"))
-        tally.submissions += 1
-        fault = tally.behaviour.fault if tally.submissions <= tally.behaviour.fault.times else NO_FAULT
-        if fault.kind is FaultKind.SLOW:
-            return await self._faults.to_the_end(self._submit_late(request, fields, tally))
-        await self._faults.before_booking(request, fault)
-        answer = self._book(request, fields, tally)
-        await self._faults.after_booking(request, fault)
-        return answer
-
-    async def _submit_late(self, request: web.Request, fields: dict[str, object], tally: Tally) -> web.StreamResponse:
-        await self._faults.before_booking(request, tally.behaviour.fault)
-        return self._book(request, fields, tally)
-
-    def _book(self, request: web.Request, fields: dict[str, object], tally: Tally) -> web.StreamResponse:
-        if self._closed:
-            raise RefusalError(503, INTERNAL, "closing")
-        order = self._exchange.submit(request[ACCOUNT], parse_order(fields, self._exchange.assets), tally)
-        return web.json_response(order_json(order))
+        return await self._desk.submit(
+            request,
+            fields.get("client_order_id"),
+            fields.get("symbol"),
+            lambda: parse_order(fields, self._exchange.instruments),
+            lambda order: web.json_response(order_json(order)),
+        )
 
     async def _account(self, request: web.Request) -> web.Response:
         self._exchange.settle(request[ACCOUNT])
-        return web.json_response(account_json(request[ACCOUNT], self._exchange.prices))
+        return web.json_response(account_json(request[ACCOUNT], self._exchange.instruments))
 
     async def _orders(self, request: web.Request) -> web.Response:
         query = request.query
@@ -90,23 +71,23 @@ class VendorRoutes:
         return web.Response(status=204)
 
     async def _positions(self, request: web.Request) -> web.Response:
-        account, prices = request[ACCOUNT], self._exchange.prices
+        account, known = request[ACCOUNT], self._exchange.instruments
         self._exchange.settle(account)
-        return web.json_response([position_json(account, s, p, prices[s]) for s, p in account.positions.items()])
+        return web.json_response([position_json(account, s, p, known) for s, p in account.positions.items()])
 
     async def _position(self, request: web.Request) -> web.Response:
         account, symbol = request[ACCOUNT], request.match_info["symbol"]
         self._exchange.settle(account)
         if symbol not in account.positions:
-            raise not_found("position does not exist")
-        price = self._exchange.assets[symbol].price
-        return web.json_response(position_json(account, symbol, account.positions[symbol], price))
+            raise Refusal(Reason.NOT_FOUND, "position does not exist")
+        held = account.positions[symbol]
+        return web.json_response(position_json(account, symbol, held, self._exchange.instruments))
 
     async def _asset(self, request: web.Request) -> web.Response:
         symbol = request.match_info["symbol"]
-        if symbol not in self._exchange.assets:
-            raise not_found(f"asset not found for {symbol}")
-        return web.json_response(asset_json(self._exchange.assets[symbol]))
+        if symbol not in self._exchange.instruments:
+            raise Refusal(Reason.NOT_FOUND, f"asset not found for {symbol}")
+        return web.json_response(asset_json(self._exchange.instruments[symbol]))
 
 
 def _is_wanted(order: Order, request: web.Request) -> bool:
@@ -117,7 +98,7 @@ def _is_wanted(order: Order, request: web.Request) -> bool:
     if symbols and order.request.symbol not in symbols:
         return False
     after, until = _time(request, "after"), _time(request, "until")
-    submitted = datetime.fromisoformat(order.created_at)
+    submitted = order.created_at
     if (after is not None and submitted <= after) or (until is not None and submitted >= until):
         return False
     return status == "all" or order.is_open == (status == "open")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from tests.world import World
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Life
 from stack.dev_token import dev_token
 from tests.api.conftest import SCOPES, problem, serve
 from tests.world import World

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 
 from domain.replay import rebuild
 from domain.sizing import Mode
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from tests.integration.rebuilding import check_rebuilt, equals, events_of
 from tests.world import World

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from tests.world import ACTOR, World
 
 NEVER = Life(ending="stuck", steps=2, fill_steps=0)

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Life
 from tests.flattening import flattened, halt
 from tests.world import ACTOR, World
 

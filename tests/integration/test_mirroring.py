@@ -4,8 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 from domain.sizing import Mode
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Life
 from simulators.receiver import Behaviour
 from temporal import ids, search_attributes
 from tests.integration.workers import workers_with

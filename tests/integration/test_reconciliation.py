@@ -8,7 +8,7 @@ from temporalio.client import ScheduleHandle
 from temporalio.service import RPCError
 
 from domain.reconciliation import Policy
-from simulators.alpaca.behaviour import Behaviour, Life
+from simulators.market.behaviour import Behaviour, Life
 from temporal import ids
 from tests.world import ACTOR, World
 

@@ -10,8 +10,8 @@ from domain import signing
 from domain.enrolment import BrokerAccount, NewFollower
 from domain.orders import FOLLOWER_ENDS
 from domain.sizing import Mode
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from tests.integration.workers import workers_with
 from tests.world import ACTOR, World

@@ -14,8 +14,8 @@ from adapters.brokers.alpaca import AlpacaBroker
 from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind
 from simulators.alpaca import AlpacaSimulator
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from tests.world import World
 

@@ -25,8 +25,8 @@ from adapters.store.reconciliations import ReconciliationStore
 from domain.flip_mode import Extension
 from domain.overlays import OverlayKind
 from domain.redrive import LetterFilter
-from simulators.alpaca.behaviour import Behaviour as Trading
-from simulators.alpaca.behaviour import Fault, FaultKind, Life
+from simulators.market.behaviour import Behaviour as Trading
+from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
 from stack import Stack
 from temporal import ids

@@ -108,7 +108,7 @@ def test_the_simulator_answers_with_the_positions_that_the_vendor_describes(alpa
     known = schemas("alpaca-trading-openapi.yml")
     account = alpaca.simulator.exchange.accounts["AK1"]
     [(symbol, position)] = account.positions.items()
-    body = position_json(account, symbol, position, Decimal(200))
+    body = position_json(account, symbol, position, alpaca.simulator.exchange.instruments)
     assert set(known["Position"]["required"]) <= body.keys()
     described = {name: body[name] for name in known["Position"]["properties"]}
     assert faults_of(described, known["Position"], known) == []

@@ -17,7 +17,7 @@ BUSY = {"fault": {"kind": "error", "status": 503}}
 async def test_everything_can_be_set_and_read_over_http(client: Client):
     other = {"APCA-API-KEY-ID": "AK2", "APCA-API-SECRET-KEY": "s2"}
     setup = [
-        ("/_control/assets", [{"symbol": "XYZ", "price": "12.5"}]),
+        ("/_control/instruments", [{"symbol": "XYZ", "price": "12.5"}]),
         ("/_control/accounts", {"key_id": "AK2", "secret": "s2", "cash": "1000", "positions": {"XYZ": "3"}}),
         ("/_control/behaviours", {"account": "AK2", "count": 1, "behaviour": BUSY}),
         ("/_control/read-faults", {"fault": {"kind": "error"}}),
@@ -40,7 +40,7 @@ async def test_everything_can_be_set_and_read_over_http(client: Client):
     [
         ("accounts", {"key_id": "AK2"}),
         ("accounts", {"key_id": "AK2", "secret": "s", "positions": {"NOSUCH": "1"}}),
-        ("assets", {"symbol": "XYZ", "price": "0"}),
+        ("instruments", {"symbol": "XYZ", "price": "0"}),
         ("behaviours", {"account": "nobody", "behaviour": {}}),
         ("behaviours", {"behaviour": {"life": {"ending": "sideways"}}}),
         ("read-faults", {"fault": {"kind": "error"}, "surplus": 1}),

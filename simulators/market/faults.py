@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from simulators.alpaca.behaviour import Fault, FaultKind
-from simulators.alpaca.errors import INTERNAL, RATE_LIMITED, RefusalError
+from simulators.market.behaviour import Fault, FaultKind
+from simulators.market.refusals import Reason, Refusal
 
 _LONGEST_HANG_S = 60
 _MAX_LATE = 1_000
@@ -26,14 +26,14 @@ class FaultPlayer:
         await asyncio.gather(*self._late, return_exceptions=True)
 
     async def before_booking(self, request: web.Request, fault: Fault) -> None:
-        """Raises RefusalError, drops the connection, waits, or does nothing."""
+        """Raises Refusal, drops the connection, waits, or does nothing."""
         match fault.kind:
             case FaultKind.RATE_LIMITED:
-                raise _refusal(RefusalError(429, RATE_LIMITED, "too many requests."), fault)
+                raise Refusal(Reason.RATE_LIMITED, "too many requests.", retry_after_s=fault.retry_after_s)
             case FaultKind.ERROR:
-                raise _refusal(RefusalError(fault.status, INTERNAL, "internal server error occurred"), fault)
+                raise _broken(fault)
             case FaultKind.HANG | FaultKind.DROP:
-                await self._leave_unanswered(request, hang=fault.kind is FaultKind.HANG)
+                await self.leave_unanswered(request, hang=fault.kind is FaultKind.HANG)
             case FaultKind.SLOW:
                 await self._pause(fault.delay_ms / 1_000)
             case _:
@@ -42,17 +42,19 @@ class FaultPlayer:
     async def after_booking(self, request: web.Request, fault: Fault) -> None:
         match fault.kind:
             case FaultKind.ERROR_AFTER_BOOKING:
-                raise _refusal(RefusalError(fault.status, INTERNAL, "internal server error occurred"), fault)
+                raise _broken(fault)
             case FaultKind.HANG_AFTER_BOOKING | FaultKind.DROP_AFTER_BOOKING:
-                await self._leave_unanswered(request, hang=fault.kind is FaultKind.HANG_AFTER_BOOKING)
+                await self.leave_unanswered(request, hang=fault.kind is FaultKind.HANG_AFTER_BOOKING)
+            case FaultKind.DUPLICATE_AFTER_BOOKING:
+                raise Refusal(Reason.DUPLICATE_ID, "client_order_id must be unique")
             case _:
                 return
 
     async def to_the_end(self, work: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
-        """Finish `work` even if the client hangs up, as a broker does that is only slow."""
+        """Finish `work` even if the client hangs up, as a venue does that is only slow."""
         if len(self._late) >= _MAX_LATE:
             work.close()
-            raise RefusalError(503, INTERNAL, "too many slow requests at once")
+            raise Refusal(Reason.BROKEN, "too many slow requests at once", status=503)
         task = asyncio.ensure_future(work)
         self._late.add(task)
         task.add_done_callback(self._finish)
@@ -63,7 +65,7 @@ class FaultPlayer:
         if not task.cancelled():
             task.exception()  # marks a refusal as seen: its client may have gone
 
-    async def _leave_unanswered(self, request: web.Request, *, hang: bool) -> None:
+    async def leave_unanswered(self, request: web.Request, *, hang: bool = False) -> None:
         if hang:
             await self._pause(_LONGEST_HANG_S)
         if request.transport is not None:
@@ -75,7 +77,7 @@ class FaultPlayer:
             await asyncio.wait_for(self._closing.wait(), seconds)
 
 
-def _refusal(refusal: RefusalError, fault: Fault) -> RefusalError:
-    if fault.retry_after_s is not None:
-        refusal.headers["Retry-After"] = str(fault.retry_after_s)
-    return refusal
+def _broken(fault: Fault) -> Refusal:
+    return Refusal(
+        Reason.BROKEN, "internal server error occurred", status=fault.status, retry_after_s=fault.retry_after_s
+    )

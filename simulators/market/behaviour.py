@@ -1,4 +1,4 @@
-"""What a simulated order does after it is booked (`Life`) and what its sender hears (`Fault`)."""
+"""What a simulated order does after it is booked (`Life`), what its sender hears (`Fault`), what streams lose."""
 
 from enum import StrEnum
 from typing import Literal
@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FaultKind(StrEnum):
-    """Where the conversation breaks. `*_after_booking` happens once the order is in the book."""
+    """Where the conversation breaks. `*_after_booking` happens once the order is in the book.
+
+    Of a read or a cancel, "booking" is doing what it asks for.
+    """
 
     NONE = "none"
     RATE_LIMITED = "rate_limited"
@@ -18,6 +21,7 @@ class FaultKind(StrEnum):
     DROP = "drop"
     DROP_AFTER_BOOKING = "drop_after_booking"
     SLOW = "slow"  # books and answers after `delay_ms`, even when the sender has gone
+    DUPLICATE_AFTER_BOOKING = "duplicate_after_booking"  # books, and says that the client order id was spent
 
 
 class _Script(BaseModel):
@@ -37,7 +41,9 @@ class Fault(_Script):
 class Life(_Script):
     """`filled` executes all `steps`; any other ending comes after `fill_steps` of them.
 
-    `delay_ms` passes before the first step or the ending, `interval_ms` between steps.
+    `delay_ms` passes before the first step or the ending, `interval_ms` between steps. A cancel takes effect
+    `cancel_delay_ms` after it was asked for, and not before `late_steps` more steps were executed: all of them, and it
+    comes too late.
     """
 
     ending: Literal["filled", "stuck", "expired", "rejected"] = "filled"
@@ -45,6 +51,8 @@ class Life(_Script):
     steps: int = Field(default=1, ge=1, le=100)
     interval_ms: int = Field(default=0, ge=0, le=3_600_000)
     fill_steps: int = Field(default=0, ge=0, le=99)
+    cancel_delay_ms: int = Field(default=0, ge=0, le=3_600_000)
+    late_steps: int = Field(default=0, ge=0, le=100)
 
     @property
     def executed_steps(self) -> int:
