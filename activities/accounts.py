@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import orjson
-
+from activities.sending import open_credentials
 from domain.books import BrokerKey, Statement
 from domain.errors import SecretUnavailable, VenueError
 from domain.ports import Broker, BrokerCredentials
@@ -46,6 +45,4 @@ class Accounts:
         return broker
 
     def _credentials(self, given: BrokerKey) -> BrokerCredentials:
-        key = given.key
-        opened = orjson.loads(self._box.open(key.key_id, key.sealed, aad=key.ref))
-        return BrokerCredentials(key.ref, opened["key_id"], opened["secret"], given.environment)
+        return open_credentials(self._box, given.key, given.environment)

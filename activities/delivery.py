@@ -12,7 +12,7 @@ from activities.errors import RETRY_LATER, STILL_OPEN, again_in, translated
 from activities.sending import Sending
 from domain import retry
 from domain.dispatch import Change, PendingOrder, absent, proof_due, reported
-from domain.errors import VantaError, VenueError
+from domain.errors import SecretUnreadable, VantaError, VenueError
 from domain.orders import CALLED_OFF, FOLLOWER_ENDS, FollowerState
 from domain.ports import VenueOrder
 from domain.sizing import plain
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from adapters.store.dispatch import DispatchStore
 
 _F = FollowerState
+# Only the database is asked whether a broken credential has been replaced.
+_MENDED = timedelta(seconds=5)
 _SOON = retry.POLL_S.index(Decimal(5)) + 1
 
 
@@ -149,12 +151,19 @@ class DeliveryActivities:
         await self._sending.broker(order).cancel(self._sending.credentials(order), order.broker_order_ref)
 
     async def _look_up(self, order: PendingOrder) -> VenueOrder | None:
-        """Raises a retry of this activity where the venue cannot tell."""
+        """Raises a retry of this activity where the venue cannot tell, or the credential waits to be replaced."""
+        if order.guards.credential_broken:
+            raise again_in(f"the {order.route} credential is broken; asked again with the next", _MENDED, STILL_OPEN)
         try:
-            async with translated():
+            async with translated(but=(SecretUnreadable,)):
                 broker, credentials = self._sending.broker(order), self._sending.credentials(order)
             return await broker.look_up(credentials, order.fo_id)
+        except SecretUnreadable as error:
+            await self._store.break_credential(order, error.code)
+            raise again_in(str(error), _MENDED, STILL_OPEN) from error
         except VenueError as error:
+            if await self._store.break_credential(order, error.code):
+                raise again_in(f"{order.route} refuses the credential: {error}", _MENDED, STILL_OPEN) from error
             poll = retry.poll_wait(activity.info().attempt)
             asked = timedelta(seconds=min(error.retry_after_s or 0, retry.RETRY_AFTER_CAP_S))
             # A refusal (a revoked key) may be mended by its owner at any time; nothing is gained by asking often.

@@ -23,9 +23,14 @@ def again_in(message: str, wait: timedelta, kind: str) -> ApplicationError:
 
 
 @asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Raise our errors as ApplicationError with their code as type; those that are not retryable end the activity."""
+async def translated(*, but: tuple[type[VantaError], ...] = ()) -> AsyncIterator[None]:
+    """Raise our errors as ApplicationError with their code as type; those that are not retryable end the activity.
+
+    Those of `but` pass as they are.
+    """
     try:
         yield
+    except but:
+        raise
     except VantaError as error:
         raise ApplicationError(str(error)[:MAX_TEXT], type=error.code, non_retryable=not error.retryable) from error

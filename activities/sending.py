@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from domain import signing
-from domain.dispatch import PendingOrder, webhook_body
+from domain.credentials import unsealed
+from domain.dispatch import PendingOrder, SealedKey, webhook_body
 from domain.errors import SecretUnavailable
 from domain.ports import (
     STOPPED,
@@ -35,6 +36,11 @@ def _exact(value: Any) -> Any:
     if isinstance(value, Decimal):
         return orjson.Fragment(plain(value))
     raise TypeError(f"{type(value).__name__} has no place in a webhook body")
+
+
+def open_credentials(box: "SecretBox", sealed: SealedKey, environment: str) -> BrokerCredentials:
+    """Raises SecretUnavailable, SecretUnreadable."""
+    return unsealed(sealed.ref, box.open(sealed.key_id, sealed.sealed, aad=sealed.ref), environment)
 
 
 class Watch(Protocol):
@@ -107,8 +113,7 @@ class Sending:
         sealed = order.credential
         if sealed is None:
             raise SecretUnavailable(f"follower {order.follower_id} has no active {order.route} credential")
-        opened = orjson.loads(self._box.open(sealed.key_id, sealed.sealed, aad=sealed.ref))
-        return BrokerCredentials(sealed.ref, opened["key_id"], opened["secret"], order.environment)
+        return open_credentials(self._box, sealed, order.environment)
 
     def _request(self, order: PendingOrder, refused: Refused) -> WebhookRequest:
         if order.url is None or not order.keys:

@@ -18,11 +18,12 @@ _F = FollowerState
 
 @dataclass(frozen=True, slots=True)
 class SealedKey:
-    """An encrypted secret and what opens it."""
+    """An encrypted secret and what opens it. `version` counts the values that a credential has had."""
 
     ref: str
     key_id: str
     sealed: bytes
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

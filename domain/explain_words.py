@@ -15,8 +15,10 @@ SENDABLE = frozenset(
 _REASONS = {
     "above_exit": "more would have left than the order was allotted",
     "at_cap": "your position is at its cap",
+    "bad_credentials": "your broker refused the account's key",
     "below_minimum": "your share is below the instrument's minimum",
     "close_only": "your subscription allows reductions only",
+    "credential_broken": "your broker account's key does not work and has to be replaced",
     "endpoint_disabled": "your endpoint is disabled",
     "expired": "the manager order's time is over",
     "kill_switch": "your kill switch was on",
@@ -32,6 +34,7 @@ _REASONS = {
     "retries_exhausted": "five attempts failed",
     "short_not_allowed": "it would have opened a short, which you do not allow",
     "unconfirmed": "the other side never confirmed the rest of it",
+    "secret-unreadable": "what is stored of your account's key cannot be opened",
     "unresolved": "nobody could find out whether it arrived",
     "vault_flatten": "everything was being sold, so that nothing new opened",
     "vault_halt_all": "trading was halted",
@@ -46,6 +49,7 @@ _GUARDS = {
     "expiry": "not expired",
     "trading_session": "within trading hours",
     "endpoint": "endpoint enabled",
+    "credential": "broker's key works",
 }
 _WORDS = {"api": "the API", "queue": "the OS's queue", "webhook": "webhook", "dead_letter": "a dead letter"}
 

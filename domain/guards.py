@@ -9,8 +9,8 @@ from domain.sessions import TradingHours
 from domain.sizing import Effect
 
 # What `check` asks, in its order, as an explanation names it; the version goes up whenever the list changes.
-GUARDS_VERSION = "2"
-GUARDS = ("kill_switch", "halt", "maintenance", "manager_order", "expiry", "trading_session", "endpoint")
+GUARDS_VERSION = "3"
+GUARDS = ("kill_switch", "halt", "maintenance", "manager_order", "expiry", "trading_session", "endpoint", "credential")
 
 # Why a follower's order ends with its manager order.
 CALL_OFF_REASONS = {ManagerState.CANCELLED: "manager_order_cancelled", ManagerState.EXPIRED: "expired"}
@@ -28,6 +28,7 @@ class GuardFacts:
     expires_at: datetime | None
     endpoint_disabled: bool
     hours: TradingHours | None = None
+    credential_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,6 @@ def check(facts: GuardFacts, now: datetime) -> Stop | None:
         return Stop(FollowerState.CANCELLED, "outside_session")
     if facts.endpoint_disabled:
         return Stop(FollowerState.DEAD_LETTER, "endpoint_disabled")
+    if facts.credential_broken:
+        return Stop(FollowerState.DEAD_LETTER, "credential_broken")
     return None

@@ -104,6 +104,7 @@ _GUARD_WORDS = {
     "expired": "the manager order has expired, and it would open or increase a position",
     "outside_session": "the trading session is over, and it would open or increase a position",
     "endpoint_disabled": "the follower's endpoint is disabled; enable it with a test delivery that it answers with 2xx",
+    "credential_broken": "the follower's broker credential is broken; replace it, or test it once it works again",
     "vault_maintenance": "the vault is in maintenance",
 }
 

@@ -39,6 +39,7 @@ class SkipReason(StrEnum):
     KILL_SWITCH = "kill_switch"
     NO_ROUTE = "no_route"
     ENDPOINT_DISABLED = "endpoint_disabled"
+    CREDENTIAL_BROKEN = "credential_broken"
 
 
 @dataclass(frozen=True, slots=True)

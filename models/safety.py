@@ -24,7 +24,10 @@ class WebhookKey(SQLModel, table=True):
 
 
 class Credential(SQLModel, table=True):
-    """A follower's broker credential, sealed under master key `key_id`."""
+    """A follower's broker credential, sealed under master key `key_id`; `version` counts its values.
+
+    `status_at` is when its status began. `refreshes`: the sealed value holds a refresh token.
+    """
 
     __tablename__ = "credentials"
 
@@ -35,6 +38,11 @@ class Credential(SQLModel, table=True):
     key_id: str
     sealed: bytes
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    status_at: datetime = timestamp(now=True)
+    broken_reason: str | None = None
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    expires_at: datetime | None = timestamp(nullable=True)
+    refreshes: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     created_at: datetime = timestamp(now=True)
 
 

@@ -11,10 +11,12 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.store import changes, exits
+from adapters.store.breaking import break_refused, break_versions
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.endpoints import count_health
 from domain import guards
 from domain.breaker import BreakerPolicy
+from domain.credentials import Status
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
 from domain.mirroring import OrderRef
@@ -33,7 +35,8 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
   v.maintenance, v.halt, t.halt AS tenant_halt, w.halt AS follower_halt, w.maintenance AS follower_maintenance,
   (SELECT array_agg(level) FROM platform_halts WHERE ended_at IS NULL) AS platform_halts,
   v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
-  c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.environment,
+  c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.version AS cred_version, c.status AS cred_status,
+  c.environment,
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
      FROM webhook_keys k WHERE k.key_ref = w.webhook ->> 'hmac_key_ref'
@@ -49,7 +52,7 @@ JOIN snapshots s ON s.mo_id = f.mo_id
 JOIN followers w ON w.follower_id = f.follower_id
 JOIN vaults v ON v.vault_id = f.vault_id
 JOIN tenants t ON t.tenant_id = f.tenant_id
-LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.status = 'active'
+LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.status IN ('active', 'broken')
   AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
 
@@ -129,7 +132,13 @@ class DispatchStore:
             await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([_closing(o, r) for o, r in results])})
             await changes.apply(cursor, decided, actor=ACTOR)
             await count_health(cursor, results, self._breaker, actor=ACTOR)
+            await break_refused(cursor, results, actor=ACTOR)
         return decided
+
+    async def break_credential(self, order: PendingOrder, code: str) -> bool:
+        """Mark the credential that the order was asked for with, if the code proves it broken; whether this did."""
+        async with self._database.cursor(order.tenant_id) as cursor:
+            return await break_versions(cursor, [(order.credential, code)], actor=ACTOR) > 0
 
     async def change(self, cursor: Cursor, change: Change, *, actor: str = ACTOR) -> None:
         """One change to an order that `locked` holds."""
@@ -251,12 +260,13 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
             expires_at=row["expires_at"],
             endpoint_disabled=row["endpoint_disabled_at"] is not None,
             hours=trading_hours(row),
+            credential_broken=row["cred_status"] == Status.BROKEN,
         ),
         url=row["url"],
         keys=tuple(SealedKey(ref, key_id, bytes.fromhex(sealed)) for key_id, sealed in row["webhook_keys"] or ()),
         credential=None
-        if row["cred_ref"] is None
-        else SealedKey(row["cred_ref"], row["cred_key_id"], bytes(row["cred_sealed"])),
+        if row["cred_status"] != Status.ACTIVE
+        else SealedKey(row["cred_ref"], row["cred_key_id"], bytes(row["cred_sealed"]), row["cred_version"]),
         environment=row["environment"] or "paper",
         attempts_base=row["attempts_base"],
         quiet_s=row["quiet_s"],

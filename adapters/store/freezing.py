@@ -48,10 +48,11 @@ coalesce((SELECT z.qty FROM residues z WHERE z.follower_id = f.follower_id AND z
 # is the account that serves the rail.
 FROZEN = f"""
 SELECT tenant_id, follower_id, route,
-  route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled AS sends,
+  route IS NOT NULL AND mode <> 'shadow' AND NOT kill_switch AND NOT disabled AND NOT broken AS sends,
   json_build_object('follower_id', follower_id, 'mode', mode, 'scale', scale::text,
     'holding', holding::text, 'max_pos_usd', max_pos_usd::text, 'kill_switch', kill_switch,
-    'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'route', route,
+    'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'credential_broken', broken,
+    'route', route,
     'allow_short', allow_short, 'close_only', false, 'residue', residue::text,
     'buying', coalesce(under_way ->> 0, '0'), 'selling', coalesce(under_way ->> 1, '0'),
     'funds_usd', (funds - coalesce((under_way ->> 2)::numeric, 0))::text,
@@ -59,7 +60,9 @@ SELECT tenant_id, follower_id, route,
 FROM (
   SELECT f.*, f.endpoint_disabled_at IS NOT NULL AS disabled, %(under_way)s::jsonb -> f.follower_id AS under_way,
     CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
-      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'active') END AS route,
+      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status IN ('active', 'broken')) END AS route,
+    f.webhook IS NULL AND EXISTS (SELECT 1 FROM credentials c
+      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'broken') AS broken,
     {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_position("%(hedge_symbol)s")} END AS hedge_holding,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_HEDGE_QTY} END AS hedge_qty

@@ -196,4 +196,6 @@ def _first_state(sizing: Sizing, terms: dict[str, Any]) -> tuple[FollowerState, 
         return FollowerState.SKIPPED, SkipReason.NO_ROUTE.value
     if terms["endpoint_disabled"]:
         return FollowerState.SKIPPED, SkipReason.ENDPOINT_DISABLED.value
+    if terms.get("credential_broken"):
+        return FollowerState.SKIPPED, SkipReason.CREDENTIAL_BROKEN.value
     return FollowerState.SIZED, None

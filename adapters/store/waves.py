@@ -17,6 +17,7 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.expansion import CARRY, in_lock_order, read_page
 from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
+from domain.credentials import Status
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, TimeInForce
@@ -51,8 +52,8 @@ WHERE key_ref = ANY(%s) AND (expires_at IS NULL OR expires_at > now()) ORDER BY 
 """
 
 _CREDENTIALS = """
-SELECT cred_ref, key_id, sealed, environment FROM credentials
-WHERE cred_ref = ANY(%s) AND venue = %s AND status = 'active'
+SELECT cred_ref, key_id, sealed, version, environment, status FROM credentials
+WHERE cred_ref = ANY(%s) AND venue = %s AND status IN ('active', 'broken')
 """
 
 _OPEN = f"""
@@ -181,15 +182,17 @@ def _insertion(page: WavePage, orders: Iterable[SizedOrder]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """Keys by their reference; the environment of each broker account by the credential's."""
+    """Keys by their reference; the environment of each broker account by the credential's; the broken ones."""
 
     keys: dict[str, tuple[SealedKey, ...]]
     environments: dict[str, str]
+    broken: set[str]
 
 
 async def _secrets(cursor: Cursor, page: WavePage, live: Iterable[dict[str, Any]]) -> _Sealed:
     keys: dict[str, list[SealedKey]] = {}
     environments: dict[str, str] = {}
+    broken: set[str] = set()
     if page.route == WEBHOOK:
         await cursor.execute(_KEYS, [[row["key_ref"] for row in live if row["key_ref"]]])
         for row in await cursor.fetchall():
@@ -197,9 +200,13 @@ async def _secrets(cursor: Cursor, page: WavePage, live: Iterable[dict[str, Any]
     else:
         await cursor.execute(_CREDENTIALS, [[ref for row in live if (ref := page.account(row))], page.route])
         for row in await cursor.fetchall():
-            keys[row["cred_ref"]] = [SealedKey(row["cred_ref"], row["key_id"], bytes(row["sealed"]))]
+            if row["status"] == Status.BROKEN:
+                broken.add(row["cred_ref"])
+            else:
+                sealed = SealedKey(row["cred_ref"], row["key_id"], bytes(row["sealed"]), row["version"])
+                keys[row["cred_ref"]] = [sealed]
             environments[row["cred_ref"]] = row["environment"]
-    return _Sealed({ref: tuple(found) for ref, found in keys.items()}, environments)
+    return _Sealed({ref: tuple(found) for ref, found in keys.items()}, environments, broken)
 
 
 def _pending(
@@ -242,6 +249,7 @@ def _pending(
             expires_at=order["expires_at"],
             endpoint_disabled=live["endpoint_disabled"],
             hours=trading_hours(vault),
+            credential_broken=account in secrets.broken,
         ),
         url=live["url"],
         keys=secrets.keys.get(live["key_ref"], ()) if page.route == WEBHOOK else (),

@@ -45,7 +45,24 @@ def _legs() -> None:
 
 
 def _credentials() -> None:
-    pass
+    op.add_column("credentials", _now("status_at"))
+    op.execute("UPDATE credentials SET status_at = created_at")
+    op.add_column("credentials", _text("broken_reason", nullable=True))
+    op.add_column("credentials", sa.Column("version", sa.Integer(), server_default="1", nullable=False))
+    op.add_column("credentials", _time("expires_at"))
+    op.add_column("credentials", sa.Column("refreshes", sa.Boolean(), server_default="false", nullable=False))
+    # Tokens of every tenant are refreshed by the same process; this tells which are due and whose, and nothing else.
+    op.execute(
+        """
+        CREATE FUNCTION expiring_credentials(until timestamptz) RETURNS TABLE (cred_ref text, tenant_id uuid)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT cred_ref::text, tenant_id FROM public.credentials
+          WHERE status = 'active' AND expires_at < until ORDER BY expires_at LIMIT 1000
+        $$
+        """
+    )
+    op.execute("REVOKE ALL ON FUNCTION expiring_credentials(timestamptz) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION expiring_credentials(timestamptz) TO vanta_app")
 
 
 def _secure() -> None:

@@ -31,6 +31,7 @@ STOPS = [
     (replace(OPEN, manager_state=ManagerState.EXPIRED), F.CANCELLED, "expired"),
     (replace(OPEN, hours=CLOSED), F.CANCELLED, "outside_session"),
     (replace(REDUCE, endpoint_disabled=True), F.DEAD_LETTER, "endpoint_disabled"),
+    (replace(REDUCE, credential_broken=True), F.DEAD_LETTER, "credential_broken"),
 ]
 
 
