@@ -105,6 +105,10 @@ class CoinbaseSettings(BaseModel):
     live_url: str = Field(default="https://api.coinbase.com", description="For accounts with environment live.")
     # The vendor's sandbox answers the same to everything: an order there would never be found again.
     paper_url: str = Field(default="", description="For environment paper: a simulator's; empty: paper is refused.")
+    live_stream_url: str = Field(
+        default="wss://advanced-trade-ws-user.coinbase.com", description="Orders of live accounts as they change."
+    )
+    paper_stream_url: str = Field(default="", description="The same of paper accounts: a simulator's.")
     timeout_ms: int = Field(default=10_000, ge=100, le=10_000, description="Of a whole request.")
     max_connections: int = Field(default=100, ge=1, description="Per worker process.")
     look_back_days: int = Field(default=30, ge=1, description="How old an order may be that is over and still found.")

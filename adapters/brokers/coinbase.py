@@ -1,4 +1,4 @@
-"""Coinbase Advanced behind `domain.ports.MarketBroker` and `Converting`.
+"""Coinbase Advanced behind `domain.ports.MarketBroker`, `Streaming` and `Converting`.
 
 Of the vendor's SDK only the token generator is used: its client knows no asyncio, and makes up a client order id where
 one is empty. Whether a second order under a client order id is refused is unproven, so it is taken to be booked.
@@ -6,7 +6,7 @@ one is empty. Whether a second order under a client order id is refused is unpro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -26,6 +26,7 @@ from adapters.brokers.coinbase_account import (
 )
 from adapters.brokers.coinbase_http import CoinbaseHttp, Query, broken, venue_error
 from adapters.brokers.coinbase_market import middle, read_conversion, read_product, read_quotes
+from adapters.brokers.coinbase_stream import CoinbaseStream
 from adapters.brokers.coinbase_wire import UNREADABLE, Answer, order_body, read_created, read_order, timestamp
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.orders import OrderType, TimeInForce
@@ -64,7 +65,7 @@ class CoinbaseBroker:
         client_id_dedupes=False,
         looks_up_by_client_id=False,
         absence_proven_after_s=30,
-        streams=False,
+        streams=True,
         cancels=True,
         replaces=False,
         crosses_zero=False,
@@ -79,16 +80,23 @@ class CoinbaseBroker:
         *,
         live_url: str,
         paper_url: str,
+        live_stream_url: str = "",
+        paper_stream_url: str = "",
         timeout_ms: int = 10_000,
         max_connections: int = 100,
         look_back_days: int = 30,
     ) -> None:
         self._http = CoinbaseHttp({"live": live_url, "paper": paper_url}, timeout_ms, max_connections)
+        self._stream = CoinbaseStream({"live": live_stream_url, "paper": paper_stream_url})
         self._look_back = timedelta(days=look_back_days)
         self._refs: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def close(self) -> None:
         await self._http.close()
+        await self._stream.close()
+
+    def reports(self, credentials: BrokerCredentials) -> AsyncIterator[VenueOrder | None]:
+        return self._stream.reports(credentials)
 
     async def submit(self, credentials: BrokerCredentials, order: ChildOrder) -> SendOutcome:
         """POST the order once. Raises ValueError for an order that no venue could take (a bug of the caller)."""

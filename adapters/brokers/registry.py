@@ -33,6 +33,10 @@ class CoinbaseConfig(Protocol):
     @property
     def paper_url(self) -> str: ...
     @property
+    def live_stream_url(self) -> str: ...
+    @property
+    def paper_stream_url(self) -> str: ...
+    @property
     def timeout_ms(self) -> int: ...
     @property
     def max_connections(self) -> int: ...
@@ -59,6 +63,8 @@ def build_brokers(*, alpaca: AlpacaConfig, coinbase: CoinbaseConfig) -> dict[str
         "coinbase": CoinbaseBroker(
             live_url=coinbase.live_url,
             paper_url=coinbase.paper_url,
+            live_stream_url=coinbase.live_stream_url,
+            paper_stream_url=coinbase.paper_stream_url,
             timeout_ms=coinbase.timeout_ms,
             max_connections=coinbase.max_connections,
             look_back_days=coinbase.look_back_days,
