@@ -10,7 +10,7 @@ from domain import guards, retry
 from domain.guards import GuardFacts
 from domain.orders import CALLED_OFF, FollowerState, OrderType, Side, TimeInForce, check_follower
 from domain.ports import ChildOrder, OutcomeKind, SendOutcome, VenueOrder, VenueStatus
-from domain.sizing import plain
+from domain.sizing import Effect, plain
 
 WEBHOOK = "webhook"
 _F = FollowerState
@@ -81,8 +81,10 @@ class PendingOrder:
         return self.route == WEBHOOK
 
     def child_order(self) -> ChildOrder:
+        # An order that opens for the vault may close what a follower holds on the other side (a contrarian does).
+        closes = True if self.guards.effect is Effect.REDUCE else None
         return ChildOrder(
-            self.fo_id, self.symbol, self.side, self.qty, self.order_type, self.tif, limit_price=self.limit_price
+            self.fo_id, self.symbol, self.side, self.qty, self.order_type, self.tif, self.limit_price, closes
         )
 
 

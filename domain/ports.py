@@ -137,7 +137,10 @@ class BrokerCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ChildOrder:
-    """An order as a broker should receive it. `client_order_id` is the `fo_id`."""
+    """An order as a broker should receive it. `client_order_id` is the `fo_id`.
+
+    `closes`: it makes smaller what the account holds, and never turns it round; None: that is not known.
+    """
 
     client_order_id: str
     symbol: str
@@ -146,6 +149,7 @@ class ChildOrder:
     order_type: OrderType
     tif: TimeInForce
     limit_price: Decimal | None = None
+    closes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
