@@ -114,6 +114,19 @@ class CoinbaseSettings(BaseModel):
     look_back_days: int = Field(default=30, ge=1, description="How old an order may be that is over and still found.")
 
 
+class TradierSettings(BaseModel):
+    live_url: str = Field(default="https://api.tradier.com", description="For accounts with environment live.")
+    paper_url: str = Field(default="https://sandbox.tradier.com", description="For environment paper.")
+    live_stream_url: str = Field(default="wss://ws.tradier.com", description="Account events, environment live.")
+    paper_stream_url: str = Field(default="wss://sandbox-ws.tradier.com", description="For environment paper.")
+    # Two requests where the position is read before an order; both must be over when a `sent` order is asked for.
+    timeout_ms: int = Field(default=5_000, ge=100, le=5_000, description="Of a whole request.")
+    max_connections: int = Field(default=100, ge=1, description="Per worker process.")
+    silence_ms: int = Field(default=150_000, ge=100, description="Longest time without a frame; the vendor's is 60 s.")
+    client_id: str = Field(default="", description="Of the OAuth application; needed where access tokens expire.")
+    client_secret: SecretStr = Field(default=SecretStr(""), description="Of the OAuth application.")
+
+
 class DispatchSettings(BaseModel):
     wave: bool = Field(default=True, description="Send first attempts in a wave; off changes latency only.")
     page_size: int = Field(default=400, ge=1, le=500, description="Followers per MirrorShardWorkflow.")
@@ -214,6 +227,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     alpaca: AlpacaSettings = Field(default_factory=AlpacaSettings)
     coinbase: CoinbaseSettings = Field(default_factory=CoinbaseSettings)
+    tradier: TradierSettings = Field(default_factory=TradierSettings)
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)

@@ -184,7 +184,7 @@ async def dispatch(clients: Clients) -> list[Any]:
             max_connections_per_host=hooks.max_connections_per_host,
         )
     )
-    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase)
+    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
     clients.stack.push_async_callback(close_brokers, brokers)
     box = SecretBox(settings.secrets.master_keys.get_secret_value())
     sending = Sending(sender, brokers, box, await _watch(clients))
@@ -209,7 +209,7 @@ async def dispatch(clients: Clients) -> list[Any]:
 def _reconciliation(clients: Clients) -> Worker:
     """Looks at every account now and then, in the background."""
     settings, limits = clients.settings, clients.settings.reconcile
-    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase)
+    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
     clients.stack.push_async_callback(close_brokers, brokers)
     reconciling = ReconciliationActivities(
         ReconciliationStore(clients.database),

@@ -15,7 +15,7 @@ from domain.risk_profile import check_positive, check_risk_profile
 from domain.sizing import Mode
 
 RAILS = frozenset({"fiat", "crypto"})
-BROKER_VENUES = frozenset({"alpaca", "coinbase"})
+BROKER_VENUES = frozenset({"alpaca", "coinbase", "tradier"})
 PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
 ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+from pydantic import SecretStr
+
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.coinbase import CoinbaseBroker
+from adapters.brokers.tradier import TradierBroker
 from domain.ports import Broker
 
 
@@ -44,12 +47,35 @@ class CoinbaseConfig(Protocol):
     def look_back_days(self) -> int: ...
 
 
+class TradierConfig(Protocol):
+    """What `settings.TradierSettings` offers."""
+
+    @property
+    def live_url(self) -> str: ...
+    @property
+    def paper_url(self) -> str: ...
+    @property
+    def live_stream_url(self) -> str: ...
+    @property
+    def paper_stream_url(self) -> str: ...
+    @property
+    def timeout_ms(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+    @property
+    def silence_ms(self) -> int: ...
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def client_secret(self) -> SecretStr: ...
+
+
 @runtime_checkable
 class _Closable(Protocol):
     async def close(self) -> None: ...
 
 
-def build_brokers(*, alpaca: AlpacaConfig, coinbase: CoinbaseConfig) -> dict[str, Broker]:
+def build_brokers(*, alpaca: AlpacaConfig, coinbase: CoinbaseConfig, tradier: TradierConfig) -> dict[str, Broker]:
     """Adapters by venue name; give them to `close_brokers` at the end."""
     return {
         "alpaca": AlpacaBroker(
@@ -68,6 +94,17 @@ def build_brokers(*, alpaca: AlpacaConfig, coinbase: CoinbaseConfig) -> dict[str
             timeout_ms=coinbase.timeout_ms,
             max_connections=coinbase.max_connections,
             look_back_days=coinbase.look_back_days,
+        ),
+        "tradier": TradierBroker(
+            live_url=tradier.live_url,
+            paper_url=tradier.paper_url,
+            live_stream_url=tradier.live_stream_url,
+            paper_stream_url=tradier.paper_stream_url,
+            timeout_ms=tradier.timeout_ms,
+            max_connections=tradier.max_connections,
+            silence_ms=tradier.silence_ms,
+            client_id=tradier.client_id,
+            client_secret=tradier.client_secret.get_secret_value(),
         ),
     }
 

@@ -96,13 +96,7 @@ class TradierBroker:
             return SendOutcome(OutcomeKind.FINAL, refused.code, str(refused))
         except VenueUnavailable as error:  # of reading the position: the order has not left
             return _unheard(OutcomeKind.RETRYABLE, error)
-        try:
-            answer = await self._http.request(credentials, "POST", account_path(credentials, "orders"), form=form)
-        except NotSentError as error:
-            return _unheard(OutcomeKind.RETRYABLE, error)
-        except VenueUnavailable as error:
-            return _unheard(OutcomeKind.AMBIGUOUS, error)
-        return self._told(credentials, order, answer)
+        return await self._send(credentials, order, form)
 
     async def look_up(self, credentials: BrokerCredentials, client_order_id: str) -> VenueOrder | None:
         """By the vendor's id where it is known, else searched for by its tag."""
@@ -191,6 +185,17 @@ class TradierBroker:
         if closes and abs(held) < order.qty:
             raise UnsendableError(f"it would cross zero: {held.normalize():f} held", "insufficient_funds")
         return order_form(order, closes=closes)
+
+    async def _send(self, credentials: BrokerCredentials, order: ChildOrder, form: dict[str, str]) -> SendOutcome:
+        try:
+            answer = await self._http.request(credentials, "POST", account_path(credentials, "orders"), form=form)
+        except VenueRefused as refused:
+            return SendOutcome(OutcomeKind.FINAL, refused.code, str(refused))
+        except NotSentError as error:
+            return _unheard(OutcomeKind.RETRYABLE, error)
+        except VenueUnavailable as error:
+            return _unheard(OutcomeKind.AMBIGUOUS, error)
+        return self._told(credentials, order, answer)
 
     def _told(self, credentials: BrokerCredentials, order: ChildOrder, answer: Answer) -> SendOutcome:
         if answer.status == 200 and not answer.errors:

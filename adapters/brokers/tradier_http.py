@@ -6,8 +6,10 @@ connection stands nothing was sent; from then on anything may have arrived.
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import Mapping
+from functools import cache
 from urllib.parse import quote
 
 import httpx
@@ -84,6 +86,7 @@ class TradierHttp:
                 timeout=httpx.Timeout(self._total_s, connect=part, pool=part),
                 limits=self._limits,
                 follow_redirects=False,
+                verify=_trusted(),
                 trust_env=False,  # no proxy but by configuration of the network, as for the other venues
             )
         return self._client
@@ -97,6 +100,12 @@ class TradierHttp:
         said = json_value(raw)
         text = "" if isinstance(said, dict) else _text(raw)
         return Answer(response.status_code, said if isinstance(said, dict) else {}, _retry_after(response), text)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Reading the certificates takes longer than a request: once for each process."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def account_path(credentials: BrokerCredentials, *parts: str) -> str:

@@ -12,6 +12,7 @@ from domain.dispatch import Change, NewFill, absent, orphaned, reported, resolve
 from domain.errors import IllegalTransition
 from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, OrderType
 from domain.ports import OutcomeKind, ReportedFill, VenueOrder, VenueStatus
+from domain.sizing import Effect
 from tests.domain.life import follow
 from tests.domain.pending import NOW, outcome, pending, venue_order
 
@@ -255,3 +256,9 @@ def test_what_may_have_arrived_with_an_earlier_attempt_stays_in_doubt(
 ):
     change = resolve(pending(attempts=2, maybe_there=True), outcome(kind))
     assert (change.target, change.reason) == (target, reason)
+
+
+def test_a_reduction_says_that_it_closes_and_an_open_leaves_that_to_the_position():
+    opens = pending()
+    reduces = replace(opens, guards=replace(opens.guards, effect=Effect.REDUCE))
+    assert (opens.child_order().closes, reduces.child_order().closes) == (None, True)

@@ -1,11 +1,11 @@
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.registry import build_brokers, close_brokers
 from domain.enrolment import BROKER_VENUES
-from settings import AlpacaSettings, CoinbaseSettings
+from settings import AlpacaSettings, CoinbaseSettings, TradierSettings
 
 
 async def test_each_broker_is_registered_under_the_venue_of_its_capabilities():
-    brokers = build_brokers(alpaca=AlpacaSettings(), coinbase=CoinbaseSettings())
+    brokers = build_brokers(alpaca=AlpacaSettings(), coinbase=CoinbaseSettings(), tradier=TradierSettings())
     assert {name: broker.capabilities.venue for name, broker in brokers.items()} == {
         name: name for name in BROKER_VENUES
     }

@@ -169,4 +169,7 @@ async def test_instruments_and_prices_are_brought_up_to_date(registry: Registry)
 
 
 def test_a_follower_can_be_bridged_to_every_broker_that_there_is(settings: Settings) -> None:
-    assert set(build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase)) == enrolment.BROKER_VENUES
+    assert (
+        set(build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier))
+        == enrolment.BROKER_VENUES
+    )
