@@ -13,6 +13,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.routing import RoutingTerms
+
 EMBEDDED_ONLY = "embedded-only"
 
 
@@ -181,6 +183,24 @@ class ReconcileSettings(BaseModel):
     lookback_days: int = Field(default=7, ge=1, le=90, description="How far back an account's orders are read.")
 
 
+class RoutingSettings(BaseModel):
+    """What is reckoned with where money is changed before an order; in basis points."""
+
+    conversion_fee_bps: Decimal = Field(default=Decimal(0), ge=0, lt=10_000, description="Of USD into USDC and back.")
+    trade_fee_bps: Decimal = Field(
+        default=Decimal(120), ge=0, lt=10_000, description="Of a purchase, kept ready for it."
+    )
+    slippage_bps: Decimal = Field(default=Decimal(100), ge=0, lt=10_000, description="Room of a market order's price.")
+    max_depeg_bps: Decimal = Field(
+        default=Decimal(50), ge=0, le=1_000, description="Farther from 1 USD, no USDC is bought or sold."
+    )
+    peg_symbol: str = Field(default="USDC-USD", description="The instrument whose price is that of USDC in USD.")
+    peg_max_age_s: int = Field(default=3_600, ge=1, description="A price of USDC that is older is none.")
+
+    def terms(self) -> RoutingTerms:
+        return RoutingTerms(self.conversion_fee_bps, self.trade_fee_bps, self.slippage_bps, self.max_depeg_bps)
+
+
 class RelaySettings(BaseModel):
     batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
     idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
@@ -232,6 +252,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

@@ -22,6 +22,7 @@ from activities.flattening import FlattenActivities
 from activities.gate import Gate
 from activities.ingest import IngestActivities
 from activities.lanes import Lanes
+from activities.legs import MoneyLegs
 from activities.mirroring import MirrorActivities
 from activities.overlays import OverlayActivities
 from activities.prices import PriceActivities
@@ -47,6 +48,7 @@ from adapters.store.findings import FindingStore
 from adapters.store.flattening import FlattenStore
 from adapters.store.ingestion import IngestionStore
 from adapters.store.kills import KillStore
+from adapters.store.legs import LegStore
 from adapters.store.marks import MarkStore
 from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
@@ -199,11 +201,19 @@ async def dispatch(clients: Clients) -> list[Any]:
         Lanes(width),
         batch=limits.wave_batch,
     )
-    delivery = DeliveryActivities(store, sending)
+    delivery = DeliveryActivities(store, sending, _legs(clients, sending))
     steps: list[Callable[..., Any]] = [
         wave.dispatch_wave, delivery.deliver, delivery.confirm, delivery.cancel_at_venue, delivery.bury,
     ]  # fmt: skip
     return [_worker(clients, queues.for_route(route), steps) for route in (queues.WEBHOOK_ROUTE, *brokers)]
+
+
+def _legs(clients: Clients, sending: Sending) -> MoneyLegs:
+    routing = clients.settings.routing
+    store = LegStore(
+        clients.database, peg_symbol=routing.peg_symbol, peg_max_age=timedelta(seconds=routing.peg_max_age_s)
+    )
+    return MoneyLegs(store, sending, routing.terms())
 
 
 def _reconciliation(clients: Clients) -> Worker:

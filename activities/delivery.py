@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.errors import RETRY_LATER, STILL_OPEN, again_in, translated
+from activities.legs import MoneyLegs
 from activities.sending import Sending
 from domain import retry
 from domain.dispatch import Change, PendingOrder, absent, proof_due, reported
@@ -55,9 +56,12 @@ class OrderStatus:
 
 
 class DeliveryActivities:
-    def __init__(self, store: "DispatchStore", sending: Sending) -> None:
+    """`legs` see to the money of orders that need some changed first; only a venue's workers have such orders."""
+
+    def __init__(self, store: "DispatchStore", sending: Sending, legs: MoneyLegs | None = None) -> None:
         self._store = store
         self._sending = sending
+        self._legs = legs
 
     @activity.defn
     async def deliver(self, key: FollowerOrderKey) -> OrderStatus:
@@ -66,7 +70,7 @@ class DeliveryActivities:
         Fails with next_retry_delay while another attempt or look-up is due; returns once the order has been taken
         over, refused, stopped or buried.
         """
-        order = await self._take(key)
+        order = await self._take_with_money(key)
         if order.state is _F.UNKNOWN and order.is_webhook:
             order = await self._take(key)
         if order.state is _F.UNKNOWN:
@@ -75,7 +79,7 @@ class DeliveryActivities:
             outcome = await self._sending.send(order)
             [change] = await self._store.record(key.tenant_id, [(order, outcome)])
             return await self._after(order, change)
-        if order.state in {_F.SIZED, _F.RETRY}:
+        if _to_be_sent(order):
             why = "waits for Redis, without which nothing opens" if self._sending.opens_held else "waits for its order"
             # Every 5 s at the longest: what it waits for is over within moments, and then it must not be late.
             raise again_in(why, retry.poll_wait(min(activity.info().attempt, _SOON)), STILL_OPEN)
@@ -115,6 +119,14 @@ class DeliveryActivities:
                 change = Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason=bury.reason)
                 await self._store.change(cursor, change)
         return _status(await self._read(key))
+
+    async def _take_with_money(self, key: FollowerOrderKey) -> PendingOrder:
+        """Its guards are asked again after each step towards its money."""
+        order = await self._take(key)
+        while self._legs is not None and order.money_due and not (_to_be_sent(order) and self._sending.opens_held):
+            await self._legs.advance(order)
+            order = await self._take(key)
+        return order
 
     async def _take(self, key: FollowerOrderKey) -> PendingOrder:
         mark, held = self._sending.mark, self._sending.opens_held
@@ -189,6 +201,10 @@ class DeliveryActivities:
     async def _read(self, key: FollowerOrderKey) -> PendingOrder:
         async with self._store.locked(key.tenant_id, key.fo_id) as (_, order):
             return order
+
+
+def _to_be_sent(order: PendingOrder) -> bool:
+    return order.state in {_F.SIZED, _F.RETRY}
 
 
 def _open_at_venue(order: PendingOrder) -> bool:

@@ -84,6 +84,10 @@ class Sending:
             _log.exception("sending %s failed", order.fo_id)
             return SendOutcome(OutcomeKind.AMBIGUOUS, "internal_error", type(error).__name__)
 
+    def flight(self, order: PendingOrder) -> AbstractContextManager[Refused]:
+        """Around whatever else leaves for an order: asked immediately before, it says why nothing may."""
+        return self._watch.flight(order)
+
     @property
     def mark(self) -> int:
         """Taken before a claim begins: kills that are heard of later stop the order."""

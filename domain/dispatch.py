@@ -8,6 +8,7 @@ from typing import Any
 
 from domain import guards, retry
 from domain.guards import GuardFacts
+from domain.legs import Money
 from domain.orders import CALLED_OFF, FollowerState, OrderType, Side, TimeInForce, check_follower
 from domain.ports import ChildOrder, OutcomeKind, SendOutcome, VenueOrder, VenueStatus
 from domain.sizing import Effect, plain
@@ -32,7 +33,8 @@ class PendingOrder:
 
     `attempts_base` is how many attempts there had been when it was last redriven; `endpoint_failures` in a row are the
     webhook's. `quiet_s`: seconds from the end of the last attempt to this reading, by the database's clock; None where
-    nobody has seen its end yet.
+    nobody has seen its end yet. `money_due`: money is to be changed before it is sent, or may be changing; `changed`:
+    what has been.
     """
 
     tenant_id: str
@@ -70,6 +72,8 @@ class PendingOrder:
     attempts_base: int = 0
     endpoint_failures: int = 0
     quiet_s: Decimal | None = None
+    money_due: bool = False
+    changed: Money | None = None
 
     @property
     def tries(self) -> int:
@@ -184,6 +188,10 @@ def resolve(order: PendingOrder, outcome: SendOutcome) -> Change:
         gone = outcome.disable_endpoint
         if order.maybe_there:
             return _change(order, outcome, _F.DEAD_LETTER, reason="refused_after_silence", disable_endpoint=gone)
+        if order.changed is not None:
+            # The money for it lies there, so that it may well be sent again once its trouble is mended.
+            failed = order.changed.trade_failed(_said(outcome))
+            return _change(order, outcome, _F.DEAD_LETTER, reason="leg_failed", last_error=failed)
         return _change(order, outcome, _F.REJECTED, disable_endpoint=gone)
     wait = retry.wait_after(order.fo_id, order.tries, outcome.retry_after_s)
     if outcome.kind is OutcomeKind.AMBIGUOUS and not order.is_webhook:
@@ -312,12 +320,15 @@ def _filled(
 
 
 def _change(order: PendingOrder, outcome: SendOutcome, target: FollowerState, **fields: Any) -> Change:
-    said = f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code
-    fields.setdefault("last_error", said)
+    fields.setdefault("last_error", _said(outcome))
     if target is _F.REJECTED:
         fields.setdefault("reason", outcome.code)
     detail = {"code": outcome.code, "http_status": outcome.http_status, "attempt": order.attempts}
     return Change(order.fo_id, order.state, (target,), detail=detail, **fields)
+
+
+def _said(outcome: SendOutcome) -> str:
+    return f"{outcome.code}: {outcome.detail}" if outcome.detail else outcome.code
 
 
 def new_fills(order: PendingOrder, venue: VenueOrder, source: str) -> tuple[NewFill, ...]:

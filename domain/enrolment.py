@@ -17,6 +17,8 @@ from domain.sizing import Mode
 RAILS = frozenset({"fiat", "crypto"})
 BROKER_VENUES = frozenset({"alpaca", "coinbase", "tradier"})
 PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
+# Of these, the venues that change USD into USDC and back; a test holds the set to the adapters' capabilities.
+CONVERTING_VENUES = frozenset({"coinbase"})
 ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100
 MAX_URL = 2_048
@@ -73,18 +75,24 @@ class VaultSettings:
 
 @dataclass(frozen=True, slots=True)
 class BrokerAccount:
-    """An account at a broker, with its API key; kept out of repr."""
+    """An account at a broker, with its API key; kept out of repr.
+
+    `convert`: its owner agrees that USD and USDC are changed into each other there when a purchase needs it.
+    """
 
     venue: str
     key_id: str = field(repr=False)
     secret: str = field(repr=False)
     environment: str = "paper"
+    convert: bool = False
 
     def check(self, path: str) -> None:
         if self.venue not in BROKER_VENUES:
             raise InvalidInput(f"{path}.venue", f"must be one of {', '.join(sorted(BROKER_VENUES))}")
         if self.environment not in ENVIRONMENTS:
             raise InvalidInput(f"{path}.environment", "must be paper or live")
+        if self.convert and self.venue not in CONVERTING_VENUES:
+            raise InvalidInput(f"{path}.convert", f"cannot be true: {self.venue} does not change money")
         for name, value in (("key_id", self.key_id), ("secret", self.secret)):
             pem = name == "secret" and self.venue in PEM_VENUES
             text = value.replace("\r", "").replace("\n", "") if pem else value
@@ -160,6 +168,8 @@ class NewFollower:
         for name, account in (("equities", self.equities), ("crypto", self.crypto)):
             if account is not None:
                 account.check(f"bridged_brokers.{name}")
+        if self.equities is not None and self.equities.convert:
+            raise InvalidInput("bridged_brokers.equities.convert", "is for crypto accounts only")
         # A follower has one credential per venue; the second would silently take the first one's place.
         if self.equities and self.crypto and self.equities.venue == self.crypto.venue and self.equities != self.crypto:
             raise InvalidInput("bridged_brokers.crypto", "must be the same account as equities at the same venue")

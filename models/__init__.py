@@ -8,6 +8,7 @@ from models.registry import Follower, Instrument, Position, Price, Vault
 from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue, Sender
 from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
+from models.venues import FollowerBalance, OrderLeg
 
 __all__ = [
     "Allotment",
@@ -18,6 +19,7 @@ __all__ = [
     "Drift",
     "Fill",
     "Follower",
+    "FollowerBalance",
     "FollowerOrder",
     "Hedge",
     "IdempotencyKey",
@@ -26,6 +28,7 @@ __all__ = [
     "Kill",
     "ManagerOrder",
     "NavMark",
+    "OrderLeg",
     "OutboxEvent",
     "Overlay",
     "PlatformHalt",

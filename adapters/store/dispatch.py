@@ -19,6 +19,7 @@ from domain.breaker import BreakerPolicy
 from domain.credentials import Status
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
+from domain.legs import Money
 from domain.mirroring import OrderRef
 from domain.orders import FOLLOWER_ENDS, FollowerState, ManagerState, OrderType, Side, TimeInForce
 from domain.overlays import in_force
@@ -45,7 +46,16 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
     AS maybe_there,
   CASE WHEN f.route <> 'webhook' AND f.state = 'unknown' THEN
     (SELECT extract(epoch FROM now() - a.ended_at) FROM attempts a
-     WHERE a.fo_id = f.fo_id AND a.attempt_no = f.dispatch_attempts) END AS quiet_s
+     WHERE a.fo_id = f.fo_id AND a.attempt_no = f.dispatch_attempts) END AS quiet_s,
+  CASE WHEN f.route = 'webhook' OR f.side <> 'buy' OR f.leg <> 0 OR s.body ->> 'rail' <> 'crypto' THEN false
+    WHEN f.state IN ('sized', 'retry') AND (w.bridged_brokers ->> 'crypto_convert')::bool THEN NOT coalesce(
+      (SELECT bool_and(l.kind <> 'convert' OR l.state = 'done') FROM order_legs l WHERE l.fo_id = f.fo_id
+         AND l.plan = (SELECT max(x.plan) FROM order_legs x WHERE x.fo_id = f.fo_id)), false)
+    ELSE EXISTS (SELECT 1 FROM order_legs l WHERE l.fo_id = f.fo_id AND l.state = 'committing') END AS money_due,
+  CASE WHEN f.route <> 'webhook' AND s.body ->> 'rail' = 'crypto' THEN
+    (SELECT jsonb_build_array(sum(l.received)::text, l.target, max((SELECT max(x.leg_no) FROM order_legs x
+        WHERE x.fo_id = f.fo_id AND x.plan = l.plan)))
+     FROM order_legs l WHERE l.fo_id = f.fo_id AND l.state = 'done' GROUP BY l.target LIMIT 1) END AS changed
 FROM follower_orders f
 JOIN manager_orders m ON m.mo_id = f.mo_id
 JOIN snapshots s ON s.mo_id = f.mo_id
@@ -111,7 +121,7 @@ class DispatchStore:
 
         `sized`, `retry` and a webhook's `unknown` come back claimed in `sent`, or stopped by a guard; an order that
         somebody left in `sent` comes back as `unknown`, after which the owner takes it again. With `opens_held` an
-        order that opens stays where it is, unless a guard ends it.
+        order that opens stays where it is, unless a guard ends it, and so does one that waits for money.
         """
         async with exits.guarded(self._database, tenant_id), self.locked(tenant_id, fo_id) as (cursor, order):
             if order.state is FollowerState.SENT:
@@ -122,6 +132,8 @@ class DispatchStore:
                     return await self._reread(cursor, order.fo_id)
                 if opens_held and order.guards.effect is Effect.OPEN and guards.check(order.guards, now) is None:
                     return order
+                if order.money_due and guards.check(order.guards, now) is None:
+                    return replace(order, mark=mark)
                 return replace(await self._claim(cursor, order, now), mark=mark)
             return order
 
@@ -270,5 +282,7 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         environment=row["environment"] or "paper",
         attempts_base=row["attempts_base"],
         quiet_s=row["quiet_s"],
+        money_due=row["money_due"],
+        changed=None if row["changed"] is None else Money(Decimal(row["changed"][0]), *row["changed"][1:]),
         endpoint_failures=row["consecutive_failures"],
     )

@@ -38,11 +38,13 @@ def vault_row(tenant_id: str, new: NewVault, key: str) -> Vault:
 
 def follower_row(tenant_id: str, new: NewFollower, key: str) -> Follower:
     follower_id = new.follower_id or ids.follower_id(tenant_id, new.label, key)
-    bridged = {
+    bridged: dict[str, Any] = {
         f"{rail}_ref": credential_ref(follower_id, account.venue)
         for rail, account in (("equities", new.equities), ("crypto", new.crypto))
         if account is not None
     }
+    if new.crypto is not None and new.crypto.convert:
+        bridged["crypto_convert"] = True
     key_ref = ids.webhook_key_ref(follower_id)
     return Follower(
         follower_id=follower_id,

@@ -20,7 +20,7 @@ from domain import guards
 from domain.credentials import Status
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
-from domain.orders import FollowerState, ManagerState, OrderType, TimeInForce
+from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
 from domain.overlays import in_force
 from domain.sessions import trading_hours
 from domain.sizing import Effect
@@ -118,6 +118,11 @@ class WavePage:
         ref: str | None = (live["bridged_brokers"] or {}).get(rail)
         return ref
 
+    def routed(self, order: PendingOrder, live: Mapping[str, Any]) -> bool:
+        """Whether money may have to be changed for it: a purchase by an account that agrees to that."""
+        crypto = not order.is_webhook and self.order["body"]["rail"] == "crypto"
+        return crypto and order.side is Side.BUY and bool((live["bridged_brokers"] or {}).get("crypto_convert"))
+
 
 class WaveStore:
     def __init__(self, database: Database) -> None:
@@ -141,8 +146,8 @@ class WaveStore:
     ) -> list[PendingOrder]:
         """Store the orders as claimed by this attempt, and return those that may be sent now.
 
-        What a guard stops is left to the order's owner, and what somebody else has stored is his. With `opens_held`
-        nothing that opens is sent.
+        What a guard stops is left to the order's owner, as is what may need money changed first, and what somebody else
+        has stored is his. With `opens_held` nothing that opens is sent.
         """
         if opens_held and page.order["effect"] == Effect.OPEN:
             return []
@@ -156,7 +161,9 @@ class WaveStore:
             ready = [
                 _pending(page, vault, live[o.follower_id], o, secrets, mark) for o in orders if o.follower_id in live
             ]
-            ready = [order for order in ready if guards.check(order.guards, now) is None]
+            ready = [
+                o for o in ready if guards.check(o.guards, now) is None and not page.routed(o, live[o.follower_id])
+            ]
             if not ready:
                 return []
             claimed = {order.fo_id for order in ready}

@@ -1,5 +1,6 @@
 """Followers on the wire. Secrets go in and, once, the signing secret out; no answer shows a broker's."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -36,9 +37,19 @@ class BrokerBody(Request):
         )
 
 
+class CryptoBody(BrokerBody):
+    convert: StrictBool = Field(
+        default=False,
+        description="Whether USD and USDC may be changed into each other there when a purchase needs it.",
+    )
+
+    def to_domain(self) -> BrokerAccount:
+        return replace(super().to_domain(), convert=self.convert)
+
+
 class BridgedBody(Request):
     equities: BrokerBody | None = None
-    crypto: BrokerBody | None = None
+    crypto: CryptoBody | None = None
 
 
 class NewFollowerBody(Request):

@@ -32,6 +32,18 @@ def _text(name: str, *, nullable: bool = False) -> sa.Column[object]:
     return sa.Column(name, sa.String(), nullable=nullable)
 
 
+def _whole(name: str) -> sa.Column[object]:
+    return sa.Column(name, sa.Integer(), nullable=False)
+
+
+def _numeric(name: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.Numeric(), nullable=nullable)
+
+
+def _tenant() -> sa.Column[object]:
+    return sa.Column("tenant_id", sa.Uuid(), nullable=False)
+
+
 def _streams() -> None:
     pass
 
@@ -41,7 +53,26 @@ def _sessions() -> None:
 
 
 def _legs() -> None:
-    pass
+    op.create_table(
+        "order_legs",
+        _text("fo_id"), _whole("plan"), _whole("leg_no"), _text("leg_id"), _tenant(), _text("follower_id"),
+        _text("kind"), _text("source"), _text("target"), _numeric("amount"), _numeric("expected"), _numeric("least"),
+        _numeric("fee"), _numeric("received", nullable=True), _text("ref", nullable=True), _text("state"),
+        _text("reason", nullable=True), _now("created_at"), _now("updated_at"),
+        sa.ForeignKeyConstraint(["fo_id"], ["follower_orders.fo_id"]),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+        sa.PrimaryKeyConstraint("fo_id", "plan", "leg_no"),
+    )  # fmt: skip
+    op.create_index("ix_order_legs_follower", "order_legs", ["follower_id"])
+    op.create_table(
+        "follower_balances",
+        _tenant(), _text("follower_id"), _text("currency"), _numeric("amount"), _now("asof"),
+        sa.ForeignKeyConstraint(["follower_id"], ["followers.follower_id"]),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+        sa.PrimaryKeyConstraint("follower_id", "currency"),
+    )  # fmt: skip
+    GRANTS["order_legs"] = "SELECT, INSERT, UPDATE"
+    GRANTS["follower_balances"] = "SELECT, INSERT, UPDATE"
 
 
 def _credentials() -> None:

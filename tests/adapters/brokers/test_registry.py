@@ -1,6 +1,7 @@
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.registry import build_brokers, close_brokers
-from domain.enrolment import BROKER_VENUES
+from domain.enrolment import BROKER_VENUES, CONVERTING_VENUES
+from domain.ports import Converting
 from settings import AlpacaSettings, CoinbaseSettings, TradierSettings
 
 
@@ -9,5 +10,7 @@ async def test_each_broker_is_registered_under_the_venue_of_its_capabilities():
     assert {name: broker.capabilities.venue for name, broker in brokers.items()} == {
         name: name for name in BROKER_VENUES
     }
+    assert {name for name, broker in brokers.items() if broker.capabilities.converts} == CONVERTING_VENUES
+    assert all(isinstance(brokers[name], Converting) for name in CONVERTING_VENUES)
     assert isinstance(brokers["alpaca"], AlpacaBroker)
     await close_brokers(brokers)

@@ -1,0 +1,217 @@
+"""The legs of routed orders: planned, quoted, carried out; each change with its audit event and outbox row.
+
+The follower order is locked while a plan or the start of a conversion is written, so that what ends the order comes
+either before, and nothing begins, or afterwards.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters.store.changes import EMIT
+from adapters.store.database import Cursor, Database, jsonb
+from adapters.store.dispatch import ACTOR, DispatchStore
+from domain.dispatch import Change, PendingOrder
+from domain.legs import StoredLeg, conversion_failed
+from domain.orders import FollowerState
+from domain.routing import Leg, LegKind, LegState, NoPlan, Plan, check_leg, leg_id
+
+_F = FollowerState
+_BEFORE_IT_IS_SENT = frozenset({_F.SIZED, _F.RETRY})
+
+_LEGS = """
+SELECT * FROM order_legs l WHERE fo_id = %(fo_id)s
+  AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id) ORDER BY leg_no
+"""
+_PRESENT = "SELECT clock_timestamp() AS now, (SELECT price FROM prices WHERE symbol = %s AND asof > now() - %s) AS peg"
+
+# Funds that sibling orders of the account have been promised are not free. A change that a sibling began before the
+# balances were read may or may not be in them, and what it has done since is not.
+_PROMISED = """
+SELECT currency, sum(amount) AS amount FROM (
+  SELECT l.source AS currency, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
+  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'convert'
+    AND (l.state = 'committing' OR (l.state IN ('planned', 'quoted') AND f.state IN ('sized', 'retry'))
+      OR (l.state = 'done' AND l.updated_at > %(asked_at)s))
+  UNION ALL
+  SELECT l.source, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
+  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'trade' AND f.side = 'buy'
+    AND (f.state IN ('sized', 'retry', 'sent', 'unknown') OR f.updated_at > %(asked_at)s)
+    AND NOT EXISTS (SELECT 1 FROM order_legs n WHERE n.fo_id = l.fo_id AND n.plan > l.plan)
+) promised GROUP BY currency
+"""
+_ONE_PLAN_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('legs:' || %s, 0))"
+
+_EVENT = f"""
+e AS (
+  SELECT u.tenant_id, 'order_leg' AS entity, u.fo_id AS entity_id, u.state AS action, %(actor)s AS actor, f.mo_id,
+    jsonb_build_object('leg_id', u.leg_id, 'plan', u.plan, 'leg_no', u.leg_no, 'kind', u.kind, 'source', u.source,
+      'target', u.target, 'amount', u.amount::text, 'expected', u.expected::text, 'received', u.received::text,
+      'fee', u.fee::text, 'ref', u.ref, 'from', %(source)s::text, 'to', u.state, 'reason', u.reason,
+      'follower_id', u.follower_id) AS payload, u.leg_no AS n
+  FROM u JOIN follower_orders f USING (fo_id)
+), {EMIT}
+"""
+_STORE = f"""
+WITH u AS (
+  INSERT INTO order_legs (fo_id, plan, leg_no, leg_id, tenant_id, follower_id, kind, source, target, amount, expected,
+    least, fee, state)
+  SELECT %(fo_id)s, %(plan)s, x.leg_no, x.leg_id, %(tenant_id)s, %(follower_id)s, x.kind, x.source, x.target, x.amount,
+    x.expected, x.least, x.fee, 'planned'
+  FROM jsonb_to_recordset(%(rows)s) AS x(leg_no int, leg_id text, kind text, source text, target text, amount numeric,
+    expected numeric, least numeric, fee numeric)
+  RETURNING *
+), {_EVENT}
+SELECT count(*) FROM u
+"""
+_MOVE = f"""
+WITH u AS (
+  UPDATE order_legs SET state = %(target)s, ref = coalesce(%(ref)s, ref), received = coalesce(%(received)s, received),
+    fee = coalesce(%(fee)s, fee), reason = coalesce(%(reason)s, reason), updated_at = clock_timestamp()
+  WHERE fo_id = %(fo_id)s AND plan = %(plan)s AND leg_no = %(leg_no)s AND state = %(source)s
+  RETURNING *
+), {_EVENT}
+SELECT * FROM u
+"""
+_KEEP_BALANCES = """
+WITH gone AS (
+  UPDATE follower_balances SET amount = 0, asof = %(asof)s
+  WHERE follower_id = %(follower_id)s AND NOT currency = ANY(%(currencies)s)
+)
+INSERT INTO follower_balances (tenant_id, follower_id, currency, amount, asof)
+SELECT %(tenant_id)s, %(follower_id)s, x.currency, x.amount, %(asof)s
+FROM jsonb_to_recordset(%(rows)s) AS x(currency text, amount numeric)
+ON CONFLICT (follower_id, currency) DO UPDATE SET amount = excluded.amount, asof = excluded.asof
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """An order's plan in force, the database's time, and the price of USDC in USD where one is known."""
+
+    legs: Sequence[StoredLeg]
+    now: datetime
+    peg: Decimal | None
+
+
+Decide = Callable[[Mapping[str, Decimal]], Plan | NoPlan]
+
+
+class LegStore:
+    """`peg_symbol` is priced as USDC in USD; a price older than `peg_max_age` is none."""
+
+    def __init__(self, database: Database, *, peg_symbol: str, peg_max_age: timedelta) -> None:
+        self._database = database
+        self._dispatch = DispatchStore(database)
+        self._peg = (peg_symbol, peg_max_age)
+
+    async def present(self, tenant_id: str, fo_id: str) -> Present:
+        async with self._database.cursor(tenant_id) as cursor:
+            await cursor.execute(_PRESENT, list(self._peg))
+            row = await cursor.fetchone()
+            assert row is not None
+            return Present(await _legs(cursor, fo_id), row["now"], row["peg"])
+
+    async def plan(
+        self, order: PendingOrder, balances: Mapping[str, Decimal], asked_at: datetime, decide: Decide
+    ) -> None:
+        """Store what `decide` plans from the funds that nobody else has been promised; what it refuses is buried.
+
+        Nothing happens where the order is not to be sent any more, or somebody else has planned. `asked_at`: when the
+        venue was asked for the balances, by the database's clock.
+        """
+        async with self._dispatch.locked(order.tenant_id, order.fo_id) as (cursor, now):
+            stored = await _legs(cursor, order.fo_id)
+            planned = bool(stored) and all(leg.state is not LegState.FAILED for leg in stored)
+            if now.state not in _BEFORE_IT_IS_SENT or planned:
+                return
+            await cursor.execute(_ONE_PLAN_AT_A_TIME, [order.follower_id])
+            await _keep_balances(cursor, order, balances, asked_at)
+            made = decide(await _free(cursor, order, balances, asked_at))
+            if isinstance(made, NoPlan):
+                await self._bury(cursor, now, made.code, made.reason)
+                return
+            await _store(cursor, order, made, 1 + (stored[0].plan if stored else 0))
+
+    async def quoted(self, tenant_id: str, leg: StoredLeg, ref: str, received: Decimal, fee: Decimal) -> None:
+        """Before it may be committed, its reference is stored: by it the venue tells later what has come of it."""
+        async with self._database.cursor(tenant_id) as cursor:
+            await _move(cursor, leg, LegState.QUOTED, ref=ref, received=received, fee=fee)
+
+    async def begin(self, order: PendingOrder, leg: StoredLeg) -> StoredLeg | None:
+        """From now on the conversion may take place. None: the order is not to be sent any more, so it must not."""
+        async with self._dispatch.locked(order.tenant_id, order.fo_id) as (cursor, now):
+            if now.state not in _BEFORE_IT_IS_SENT:
+                return None
+            return await _move(cursor, leg, LegState.COMMITTING)
+
+    async def done(self, tenant_id: str, leg: StoredLeg, received: Decimal, fee: Decimal) -> None:
+        """Whatever has become of the order meanwhile."""
+        async with self._database.cursor(tenant_id) as cursor:
+            await _move(cursor, leg, LegState.DONE, received=received, fee=fee)
+
+    async def fail(self, order: PendingOrder, leg: StoredLeg, why: str) -> None:
+        """The leg and, unless it is over already, the order with it: a dead letter that says where the money is."""
+        async with self._dispatch.locked(order.tenant_id, order.fo_id) as (cursor, now):
+            if await _move(cursor, leg, LegState.FAILED, reason=why) is None:
+                return
+            if now.state in _BEFORE_IT_IS_SENT:
+                of = len(await _legs(cursor, order.fo_id))
+                await self._bury(cursor, now, "leg_failed", conversion_failed(leg, why, of=of))
+
+    async def _bury(self, cursor: Cursor, order: PendingOrder, reason: str, words: str) -> None:
+        change = Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason=reason, last_error=words)
+        await self._dispatch.change(cursor, change)
+
+
+async def _legs(cursor: Cursor, fo_id: str) -> list[StoredLeg]:
+    await cursor.execute(_LEGS, {"fo_id": fo_id})
+    return [_stored(row) for row in await cursor.fetchall()]
+
+
+async def _free(
+    cursor: Cursor, order: PendingOrder, balances: Mapping[str, Decimal], asked_at: datetime
+) -> dict[str, Decimal]:
+    given = {"follower_id": order.follower_id, "fo_id": order.fo_id, "asked_at": asked_at}
+    await cursor.execute(_PROMISED, given)
+    promised = {row["currency"]: row["amount"] for row in await cursor.fetchall()}
+    return {name: max(left - promised.get(name, Decimal(0)), Decimal(0)) for name, left in balances.items()}
+
+
+async def _keep_balances(cursor: Cursor, order: PendingOrder, balances: Mapping[str, Decimal], asof: datetime) -> None:
+    rows = [{"currency": name, "amount": amount} for name, amount in balances.items()]
+    owner = {"tenant_id": order.tenant_id, "follower_id": order.follower_id, "asof": asof}
+    await cursor.execute(_KEEP_BALANCES, {**owner, "currencies": list(balances), "rows": jsonb(rows)})
+
+
+async def _store(cursor: Cursor, order: PendingOrder, plan: Plan, number: int) -> None:
+    rows = [
+        {
+            "leg_no": leg.leg_no, "leg_id": leg_id(order.fo_id, number, leg.leg_no), "kind": leg.kind.value,
+            "source": leg.source, "target": leg.target, "amount": leg.amount, "expected": leg.expected,
+            "least": leg.least, "fee": leg.fee,
+        }
+        for leg in plan.legs
+    ]  # fmt: skip
+    owner = {"fo_id": order.fo_id, "tenant_id": order.tenant_id, "follower_id": order.follower_id, "actor": ACTOR}
+    await cursor.execute(_STORE, {**owner, "plan": number, "rows": jsonb(rows), "source": None})
+
+
+async def _move(cursor: Cursor, leg: StoredLeg, target: LegState, **values: Any) -> StoredLeg | None:
+    """None where somebody else has moved it."""
+    check_leg(leg.state, target)
+    given = {"ref": None, "received": None, "fee": None, "reason": None, **values}
+    key = {"fo_id": leg.fo_id, "plan": leg.plan, "leg_no": leg.leg.leg_no, "actor": ACTOR}
+    await cursor.execute(_MOVE, {**given, **key, "source": leg.state.value, "target": target.value})
+    row = await cursor.fetchone()
+    return None if row is None else _stored(row)
+
+
+def _stored(row: Mapping[str, Any]) -> StoredLeg:
+    leg = Leg(
+        row["leg_no"], LegKind(row["kind"]), row["source"], row["target"], row["amount"], row["expected"],
+        row["least"], row["fee"],
+    )  # fmt: skip
+    return StoredLeg(row["fo_id"], row["plan"], leg, LegState(row["state"]), row["ref"], row["received"], row["reason"])
