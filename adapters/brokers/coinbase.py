@@ -6,7 +6,7 @@ one is empty. Whether a second order under a client order id is refused is unpro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -95,7 +95,7 @@ class CoinbaseBroker:
         await self._http.close()
         await self._stream.close()
 
-    def reports(self, credentials: BrokerCredentials) -> AsyncIterator[VenueOrder | None]:
+    def reports(self, credentials: BrokerCredentials) -> AsyncGenerator[VenueOrder | None, None]:
         return self._stream.reports(credentials)
 
     async def submit(self, credentials: BrokerCredentials, order: ChildOrder) -> SendOutcome:
