@@ -15,10 +15,13 @@ from pydantic.json_schema import models_json_schema
 from temporalio.client import Client
 
 from adapters import health, tokens
+from adapters.brokers.registry import build_brokers, close_brokers
+from adapters.brokers.trial import CredentialTester
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
+from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
@@ -37,6 +40,7 @@ from adapters.webhooks.trial import WebhookTester
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
+from api.routes import credentials as credential_routes
 from api.routes import (
     dead_letters,
     follower_orders,
@@ -51,7 +55,7 @@ from api.routes import (
 from api.routes import health as health_routes
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
-from api.schemas.followers import FollowerChangesBody, NewFollowerBody
+from api.schemas.followers import BrokerBody, FollowerChangesBody, NewFollowerBody
 from api.schemas.halts import NewHaltBody
 from api.schemas.orders import NewManagerOrderBody
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
@@ -75,8 +79,8 @@ This contract as JSON: `/openapi.json`.
 """
 # Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
 _BODIES: tuple[type[BaseModel], ...] = (
-    NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, NewManagerOrderBody, ProblemDocument,
-    PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody, NewHaltBody,
+    NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, BrokerBody, NewManagerOrderBody,
+    ProblemDocument, PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody, NewHaltBody,
 )  # fmt: skip
 
 
@@ -90,6 +94,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         redis = open_redis(settings.redis)
         closing.push_async_callback(redis.aclose)
         box = SecretBox(settings.secrets.master_keys.get_secret_value())
+        brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
+        closing.push_async_callback(close_brokers, brokers)
+        credentials = CredentialStore(database, box)
         yield Services(
             registry=Registry(database, box),
             reads=Reads(database),
@@ -102,6 +109,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
             keys=KeyRotation(database, box),
             tester=WebhookTester(TrialStore(database), await closing.enter_async_context(_sender(settings)), box),
+            credentials=credentials,
+            credential_tester=CredentialTester(credentials, brokers, box),
             reconciliations=ReconciliationStore(database),
             reconciler=Reconciler(temporal, timeout_s=settings.api.admit_timeout_s),
             kills=KillSwitch(KillStore(database), redis),
@@ -162,6 +171,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
     for routes in (
         vaults,
         webhooks,
+        credential_routes,
         preview,
         manager_orders,
         follower_orders,
@@ -176,7 +186,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.api.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
             expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
         )

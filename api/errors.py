@@ -39,6 +39,7 @@ _TITLES = {
     "order-lost": "The order's outcome is not known",
     "idempotency-key-missing": "The request needs an Idempotency-Key",
     "idempotency-key-reused": "The Idempotency-Key was used for another request",
+    "no-account": "The follower has no such account at a broker",
     "no-webhook": "The follower has no webhook",
     "test-under-way": "A test of the webhook is under way",
     "too-many-keys": "Too many signing keys are in force",

@@ -44,6 +44,8 @@ class SinceQuery(PageQuery):
 
 
 Text = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+# An entity's id, or the reference of a secret: `cred/F_bob_7hq2m4zt/alpaca`.
+Reference = Annotated[str, Field(min_length=1, max_length=140, pattern=r"^[A-Za-z0-9_/-]+$")]
 
 
 class Page(BaseModel, Generic[_T]):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from domain.credentials import CredentialTest, Which
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, Extension, StartOverlay
 from domain.kills import KillAcknowledgement
@@ -15,6 +16,7 @@ from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
+    from adapters.store.credentials import CredentialStore
     from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
     from adapters.store.overlays import OverlayStore
@@ -31,6 +33,12 @@ class Tester(Protocol):
     """What `adapters.webhooks.trial.WebhookTester` offers."""
 
     async def test(self, tenant_id: str, follower_id: str, *, actor: str) -> TrialResult: ...
+
+
+class CredentialTrial(Protocol):
+    """What `adapters.brokers.trial.CredentialTester` offers."""
+
+    async def test(self, tenant_id: str, follower_id: str, which: Which, *, actor: str) -> CredentialTest: ...
 
 
 class Redriver(Protocol):
@@ -92,6 +100,8 @@ class Services:
     redrives: Redriver
     keys: "KeyRotation"
     tester: Tester
+    credentials: "CredentialStore"
+    credential_tester: CredentialTrial
     reconciliations: "ReconciliationStore"
     reconciler: RunStarter
     kills: Barrier

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +17,14 @@ from domain.sizing import Mode
 
 RAILS = frozenset({"fiat", "crypto"})
 BROKER_VENUES = frozenset({"alpaca", "coinbase", "tradier"})
+ACCOUNT_VENUES = frozenset({"tradier"})  # whose key_id is the account's own id
 PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
 # Of these, the venues that change USD into USDC and back; a test holds the set to the adapters' capabilities.
 CONVERTING_VENUES = frozenset({"coinbase"})
 ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100
 MAX_URL = 2_048
+MAX_SECRET = 4_096
 MAX_SCALE = Decimal(1000)
 _URL_TEXT = re.compile(r"[\x21-\x7e]+")
 
@@ -78,6 +81,7 @@ class BrokerAccount:
     """An account at a broker, with its API key; kept out of repr.
 
     `convert`: its owner agrees that USD and USDC are changed into each other there when a purchase needs it.
+    `refresh_token` and `expires_at` (aware) go with an access token that does not last.
     """
 
     venue: str
@@ -85,6 +89,8 @@ class BrokerAccount:
     secret: str = field(repr=False)
     environment: str = "paper"
     convert: bool = False
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
 
     def check(self, path: str) -> None:
         if self.venue not in BROKER_VENUES:
@@ -98,6 +104,16 @@ class BrokerAccount:
             text = value.replace("\r", "").replace("\n", "") if pem else value
             if not text or len(value) > 4_096 or not text.isprintable():
                 raise InvalidInput(f"{path}.{name}", "must be 1 to 4096 printable characters")
+        self._check_renewal(path)
+
+    def _check_renewal(self, path: str) -> None:
+        token = self.refresh_token
+        if token is not None and (not token or len(token) > MAX_SECRET or not token.isprintable()):
+            raise InvalidInput(f"{path}.refresh_token", "must be 1 to 4096 printable characters")
+        if self.expires_at is not None and self.expires_at.tzinfo is None:
+            raise InvalidInput(f"{path}.expires_at", "must have a time zone")
+        if token is not None and self.expires_at is None:
+            raise InvalidInput(f"{path}.expires_at", "is needed with a refresh token, to know when to refresh")
 
 
 @dataclass(frozen=True, slots=True)

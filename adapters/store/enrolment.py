@@ -7,8 +7,11 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
+from adapters.secretbox import SecretBox
 from domain import ids
-from domain.enrolment import FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
+from domain.credentials import to_seal
+from domain.enrolment import BrokerAccount, FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
+from domain.ports import BrokerCredentials
 from domain.reconciliation import Policy
 from domain.sizing import Mode, plain
 from models import Follower, Vault
@@ -18,6 +21,23 @@ _S = TypeVar("_S", FollowerSettings, VaultSettings)
 
 def credential_ref(follower_id: str, venue: str) -> str:
     return f"cred/{follower_id}/{venue}"
+
+
+def credentials_of(ref: str, account: BrokerAccount) -> BrokerCredentials:
+    return BrokerCredentials(
+        ref, account.key_id, account.secret, account.environment, account.refresh_token, account.expires_at
+    )
+
+
+def sealed_columns(box: SecretBox, credentials: BrokerCredentials) -> dict[str, Any]:
+    """The columns of a credential that follow from its value."""
+    key_id, sealed = box.seal(to_seal(credentials), aad=credentials.ref)
+    return {
+        "key_id": key_id,
+        "sealed": sealed,
+        "expires_at": credentials.expires_at,
+        "refreshes": credentials.refresh_token is not None,
+    }
 
 
 def vault_row(tenant_id: str, new: NewVault, key: str) -> Vault:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import orjson
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -19,10 +18,12 @@ from adapters.store.database import Database
 from adapters.store.enrolment import (
     changed_settings,
     credential_ref,
+    credentials_of,
     exact,
     follower_event,
     follower_row,
     follower_settings,
+    sealed_columns,
     settings_changes,
     vault_row,
     vault_settings,
@@ -238,15 +239,12 @@ class Registry:
 
     def _credential(self, follower: Follower, account: BrokerAccount) -> Credential:
         cred_ref = credential_ref(follower.follower_id, account.venue)
-        plaintext = orjson.dumps({"key_id": account.key_id, "secret": account.secret})
-        key_id, sealed = self._box.seal(plaintext, aad=cred_ref)
         return Credential(
             cred_ref=cred_ref,
             tenant_id=follower.tenant_id,
             venue=account.venue,
             environment=account.environment,
-            key_id=key_id,
-            sealed=sealed,
+            **sealed_columns(self._box, credentials_of(cred_ref, account)),
         )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from api.deps import Auditor, FollowerOrderId, OrderReader, ServicesDep
-from api.paging import Page, SinceQuery, Text, page
+from api.paging import Page, Reference, SinceQuery, Text, page
 from api.schemas.audit import AuditEvent
 from api.schemas.common import problems
 from api.schemas.orders import Attempt, Explanation, Fill, FollowerOrder, FollowerOrderDetail
@@ -25,7 +25,7 @@ class FollowerOrderQuery(SinceQuery):
 
 class AuditQuery(SinceQuery):
     entity: Text | None = None
-    entity_id: Text | None = None
+    entity_id: Reference | None = None
     mo_id: Text | None = None
 
 

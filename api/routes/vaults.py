@@ -201,5 +201,5 @@ def _identity(vault_id: str, body: NewFollowerBody) -> dict[str, object]:
     """What makes two requests the same; a broker's secrets are part of it, masked they would all look alike."""
     accounts = body.bridged_brokers
     parts = [] if accounts is None else [accounts.equities, accounts.crypto]
-    revealed = [None if a is None else (a.key_id.get_secret_value(), a.secret.get_secret_value()) for a in parts]
+    revealed = [None if account is None else account.revealed() for account in parts]
     return {"vault_id": vault_id, "body": body.model_dump(mode="json"), "accounts": revealed}

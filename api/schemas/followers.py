@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SecretStr, StrictBool
+from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StrictBool
 
 import models
 from api.schemas.common import Answer, DecimalStr, Request
@@ -30,11 +30,20 @@ class BrokerBody(Request):
     environment: Literal["paper", "live"] = "paper"
     key_id: Secret
     secret: Secret
+    refresh_token: Secret | None = Field(default=None, description="Of an access token that expires; with expires_at.")
+    expires_at: AwareDatetime | None = Field(default=None, description="When `secret` expires.")
 
     def to_domain(self) -> BrokerAccount:
+        again = None if self.refresh_token is None else self.refresh_token.get_secret_value()
+        key_id, secret = self.key_id.get_secret_value(), self.secret.get_secret_value()
         return BrokerAccount(
-            self.venue, self.key_id.get_secret_value(), self.secret.get_secret_value(), self.environment
+            self.venue, key_id, secret, self.environment, refresh_token=again, expires_at=self.expires_at
         )
+
+    def revealed(self) -> tuple[str | None, ...]:
+        """The secrets, for fingerprints of requests only."""
+        given = (self.key_id, self.secret, self.refresh_token)
+        return tuple(None if value is None else value.get_secret_value() for value in given)
 
 
 class CryptoBody(BrokerBody):

@@ -15,9 +15,12 @@ import psycopg
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.brokers.alpaca import AlpacaBroker
+from adapters.brokers.trial import CredentialTester
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.secretbox import SecretBox
+from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
@@ -36,11 +39,13 @@ from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
+from domain.errors import VenueRefused
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, EndOverlay, ExtendOverlay, Extension, StartOverlay
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.orders import FollowerState, ManagerState
 from domain.overlays import EndReason, Overlay, OverlayKind
+from domain.ports import BrokerCredentials, VenueAccount
 from domain.redrive import Redrivable
 from models import Instrument
 from settings import Settings
@@ -143,6 +148,22 @@ class FakeReconciler:
 
     async def start(self, tenant_id: str, vault_id: str, run_id: str, *, actor: str) -> None:
         self.started.append((vault_id, run_id, actor))
+
+
+class FakeBank(AlpacaBroker):
+    """A venue that knows one key; `down` is what it raises instead of answering."""
+
+    def __init__(self) -> None:
+        super().__init__(live_url="http://bank.test", paper_url="http://bank.test")
+        self.secret = ""
+        self.down: Exception | None = None
+
+    async def account(self, credentials: BrokerCredentials) -> VenueAccount:
+        if self.down is not None:
+            raise self.down
+        if credentials.secret != self.secret:
+            raise VenueRefused("bad_credentials", "HTTP 401: request is not authorized")
+        return VenueAccount(Decimal(1), Decimal(1), Decimal(1))
 
 
 @dataclass
@@ -249,6 +270,11 @@ def flattener() -> FakeFlattener:
 
 
 @pytest.fixture(scope="session")
+def bank() -> FakeBank:
+    return FakeBank()
+
+
+@pytest.fixture(scope="session")
 def reconciler() -> FakeReconciler:
     return FakeReconciler()
 
@@ -276,6 +302,7 @@ async def client(
     reconciler: FakeReconciler,
     flips: FakeFlips,
     flattener: FakeFlattener,
+    bank: FakeBank,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -295,6 +322,8 @@ async def client(
             redrives=redriver,
             keys=KeyRotation(database, box),
             tester=WebhookTester(TrialStore(database), sender, box),
+            credentials=CredentialStore(database, box),
+            credential_tester=CredentialTester(CredentialStore(database, box), {"alpaca": bank}, box),
             reconciliations=ReconciliationStore(database),
             reconciler=reconciler,
             kills=KillSwitch(KillStore(database), redis),
