@@ -38,7 +38,6 @@ from adapters.prices.registry import open_source
 from adapters.queue import QueueFile
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
-from adapters.store.admission import AdmissionStore
 from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
@@ -53,6 +52,7 @@ from adapters.store.marks import MarkStore
 from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
+from adapters.store.releasing import ReleaseStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
@@ -139,7 +139,7 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     settings, database = clients.settings, clients.database
     settlement, objects = SettlementStore(database), ObjectStore(settings.s3)
     mirroring = MirrorActivities(
-        AdmissionStore(
+        ReleaseStore(
             database,
             page_size=settings.dispatch.page_size,
             **limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s),
@@ -154,8 +154,9 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     )
     redriving = RedriveActivities(RedriveStore(database), settlement, objects)
     return [
-        mirroring.admit, mirroring.expand, mirroring.list_due, mirroring.list_due_pages, mirroring.list_orders,
-        mirroring.settle, mirroring.cancel, mirroring.archive, redriving.redrive, redriving.close_redrive,
+        mirroring.admit, mirroring.release, mirroring.expand, mirroring.list_due, mirroring.list_due_pages,
+        mirroring.list_orders, mirroring.settle, mirroring.cancel, mirroring.archive,
+        redriving.redrive, redriving.close_redrive,
     ]  # fmt: skip
 
 

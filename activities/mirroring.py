@@ -12,9 +12,9 @@ from domain.orders import ManagerState
 
 if TYPE_CHECKING:
     from adapters.objects import ObjectStore
-    from adapters.store.admission import AdmissionStore
     from adapters.store.dispatch import DispatchStore
     from adapters.store.expansion import ExpansionStore
+    from adapters.store.releasing import ReleaseStore
     from adapters.store.settlement import SettlementStore
 
 
@@ -47,7 +47,7 @@ class MirrorActivities:
 
     def __init__(
         self,
-        admission: "AdmissionStore",
+        admission: "ReleaseStore",
         expansion: "ExpansionStore",
         dispatch: "DispatchStore",
         settlement: "SettlementStore",
@@ -69,13 +69,21 @@ class MirrorActivities:
     @activity.defn
     async def admit(self, order: MirrorOrderInput) -> Admission:
         async with translated():
-            admission = await self._admission.admit(order, datetime.now(UTC))
+            return self._with_settings(await self._admission.admit(order, datetime.now(UTC)))
+
+    def _with_settings(self, admission: Admission) -> Admission:
         return replace(
             admission,
             wave=self._wave,
             waves_at_once=self._waves_at_once,
             children_starting=self._children_starting,
         )
+
+    @activity.defn
+    async def release(self, order: MirrorOrderInput) -> Admission:
+        """Judge an order anew whose session has begun: it starts, is refused, or waits on."""
+        async with translated():
+            return self._with_settings(await self._admission.release(order, datetime.now(UTC)))
 
     @activity.defn
     async def expand(self, key: ShardKey) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from temporalio.client import WorkflowUpdateFailedError
@@ -21,12 +22,16 @@ from temporal.orders import EngineUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An order that was taken. `replayed`: by an earlier request under the same key."""
+    """An order that was taken. `replayed`: by an earlier request under the same key.
+
+    `waits_until`: when its session opens, while it waits for it.
+    """
 
     mo_id: str
     state: ManagerState
     followers: int
     replayed: bool = False
+    waits_until: datetime | None = None
 
 
 async def place(services: Services, caller: Principal, key: str, raw: Mapping[str, Any]) -> Placed:
@@ -87,7 +92,7 @@ async def _outcome(services: Services, order: MirrorOrderInput, verdict: Admissi
     _check_fingerprint(verdict.fingerprint, order.fingerprint)
     if not verdict.accepted:
         raise _refusal(order.mo_id, verdict.code, verdict.reason, verdict.field)
-    return Placed(order.mo_id, verdict.state, verdict.followers)
+    return Placed(order.mo_id, verdict.state, verdict.followers, waits_until=verdict.waits_until)
 
 
 def _from_row(row: ManagerOrder, digest: str) -> Placed:
@@ -96,7 +101,8 @@ def _from_row(row: ManagerOrder, digest: str) -> Placed:
     if row.effect is None and state is not ManagerState.RECEIVED:
         code, _, reason = (row.reason or "").partition(": ")
         raise _refusal(row.mo_id, code, reason, None)
-    return Placed(row.mo_id, state, row.followers, replayed=True)
+    waits_until = row.waits_until if state is ManagerState.RECEIVED else None
+    return Placed(row.mo_id, state, row.followers, replayed=True, waits_until=waits_until)
 
 
 def _check_fingerprint(known: str, digest: str) -> None:

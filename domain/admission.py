@@ -1,15 +1,17 @@
 """May this manager order run at all, and what does it do to the vault? (SPEC section 5.1)"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from domain.calendars import Market, Outside, barred
 from domain.errors import OrderRefused
 from domain.orders import OrderType, Side, TimeInForce
 from domain.pacing import Pace, check_duplicate, check_rate
 from domain.sessions import TradingHours
 from domain.sizing import Effect, floor_to, plain
+from domain.venues import Flag
 
 
 class Halt(StrEnum):
@@ -33,6 +35,7 @@ class Intent:
     reference_price: Decimal | None = None
     expires_at: datetime | None = None
     allow_duplicate: bool = False
+    outside_session: Outside | None = None  # the vault's policy, for this order
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,15 @@ class VaultFacts:
     stale: tuple[str, ...] = ()
     hours: TradingHours | None = None
     pace: Pace = Pace()  # noqa: RUF009  frozen
+    outside: Outside = Outside.REFUSE
 
 
 @dataclass(frozen=True, slots=True)
 class MarketFacts:
-    """The instrument and its last known price, which opens are sized by until it is older than `max_price_age`."""
+    """The instrument and its last known price, which opens are sized by until it is older than `max_price_age`.
+
+    `market` is None for an instrument that trades at all times; `flags` are its venue's.
+    """
 
     venue: str
     tradable: bool
@@ -67,6 +74,16 @@ class MarketFacts:
     collar_bps: Decimal
     price_asof: datetime | None = None
     max_price_age: timedelta = timedelta(days=1)
+    market: Market | None = None
+    flags: frozenset[Flag] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An order that is admitted: what it does to the vault, and until when it waits for a session; None: it starts."""
+
+    effect: Effect
+    waits_until: datetime | None = None
 
 
 def effect_of(side: Side, qty: Decimal, position: Decimal) -> Effect:
@@ -86,29 +103,105 @@ def effect_of(side: Side, qty: Decimal, position: Decimal) -> Effect:
     return Effect.REDUCE
 
 
-def admit(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> Effect:
+def admit(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> Decision:
     """The order's effect, or OrderRefused with a stable code, the field at fault and what to do.
 
     Reductions pass where only opens are stopped: nothing may strand a position (`halt_opens`, expiry, missing NAV,
-    message rate, trading session). The limits are on the manager's order; what a persona or a flip makes of it for one
-    follower is bounded by the persona's clamp and the follower's own cap, where it is sized.
+    message rate, trading session). While the exchange is closed they wait for it, whatever the vault's policy says of
+    opens. An order that waits is judged again when it is released, and by its prices only then.
+
+    The limits are on the manager's order; what a persona or a flip makes of it for one follower is bounded by the
+    persona's clamp and the follower's own cap, where it is sized.
     """
     _check_instrument(intent, market)
     effect = effect_of(intent.side, intent.qty, vault.position)
+    _check_flags(intent, market, effect)
     _check_vault(vault, effect)
     _check_limits(intent, vault, market, effect)
     check_duplicate(vault.pace, allowed=intent.allow_duplicate)
+    if effect is Effect.OPEN and intent.expires_at is not None and intent.expires_at <= now:
+        raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
+    waits_until = waits_for(intent, vault, market.market, effect, now)
     if effect is Effect.OPEN:
-        _check_open(intent, vault, market, now)
-    return effect
+        check_rate(vault.pace)
+        if intent.side is Side.SELL and not vault.allow_short and waits_until is not None:
+            raise _no_shorts()
+        if waits_until is None:
+            _check_worth(intent, vault, market, now)
+    return Decision(effect, waits_until)
+
+
+def admit_released(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> Decision:
+    """An order whose session has begun, judged anew. Raises OrderRefused.
+
+    What its author said of the price was said before: he is held to it by the collar, but it sizes nothing. The pace
+    was counted when the order came.
+    """
+    if effect_of(intent.side, intent.qty, vault.position) is Effect.OPEN:
+        _check_collar(intent, market)
+    return admit(as_released(intent), replace(vault, pace=Pace()), market, now)
+
+
+def as_released(intent: Intent) -> Intent:
+    """Without the price that its author stated as the present one when he gave the order."""
+    return replace(intent, reference_price=None)
+
+
+def waits_for(
+    intent: Intent, vault: VaultFacts, market: Market | None, effect: Effect, now: datetime
+) -> datetime | None:
+    """When the order may start; None: now. Raises OrderRefused where it is not to wait, or nobody knows how long.
+
+    Opens keep to the vault's own hours too; a vault that queues has them wait for these as well.
+    """
+    if market is not None and not market.is_known:
+        raise OrderRefused(
+            "calendar-unknown",
+            f"the sessions of {market.calendar} are not stored for this time; bring them up to date with: "
+            "vanta calendars refresh",
+            "symbol",
+        )
+    at, refused = None, None
+    if market is not None and not market.is_open:
+        at = market.opens_at
+        assert at is not None, "a closed market that is known opens at some time"
+        refused = "market-closed", f"{market.calendar} is closed; it opens at {at.isoformat()}", "symbol"
+    elif effect is Effect.OPEN and vault.hours is not None and not vault.hours.is_open(now):
+        at = vault.hours.opens_after(now)
+        refused = "outside-session", f"outside the vault's trading hours, which begin at {at.isoformat()}", "vault_id"
+    if at is None or refused is None:
+        return None
+    _check_may_wait(intent, vault, effect, at, refused)
+    return at
+
+
+def _check_may_wait(
+    intent: Intent, vault: VaultFacts, effect: Effect, at: datetime, refused: tuple[str, str, str]
+) -> None:
+    code, reason, field = refused
+    if intent.tif in {TimeInForce.IOC, TimeInForce.FOK}:
+        raise OrderRefused(code, f"{reason}, and an order with tif {intent.tif} does not wait", field)
+    policy = Outside.QUEUE if effect is Effect.REDUCE else vault.outside
+    if (intent.outside_session or policy) is not Outside.QUEUE:
+        raise OrderRefused(code, reason, field)
+    if effect is Effect.OPEN and intent.expires_at is not None and intent.expires_at <= at:
+        raise OrderRefused(
+            "expires-before-open",
+            f"{reason}, and the order expires before that, at {intent.expires_at.isoformat()}",
+            "meta.expires_at",
+        )
 
 
 def admit_correction(intent: Intent, held: Decimal, vault: VaultFacts, market: MarketFacts) -> Effect:
     """A correction of one follower, who holds `held`: it closes what is held or opens. Raises OrderRefused.
 
-    The limits of managers do not count for it; halts, maintenance, and a price for what opens do.
+    The limits of managers do not count for it; halts, maintenance, the instrument's flags, and a price and an open
+    exchange for what opens do. It never waits: the next reconciliation finds what is still to be corrected.
     """
     effect = Effect.REDUCE if held * intent.side.sign < 0 else Effect.OPEN
+    _check_flags(intent, market, effect)
+    if effect is Effect.OPEN and market.market is not None and not market.market.is_open:
+        raise OrderRefused("market-closed", f"{market.market.calendar} is closed", "symbol")
     _check_vault(vault, effect)
     price = order_price(intent, market)
     if effect is Effect.OPEN and (price is None or price <= 0):
@@ -135,6 +228,12 @@ def _check_instrument(intent: Intent, market: MarketFacts) -> None:
         raise OrderRefused("qty-step", f"quantity must be a multiple of {plain(market.step)}", "qty")
 
 
+def _check_flags(intent: Intent, market: MarketFacts, effect: Effect) -> None:
+    bar = barred(market.flags, effect, intent.order_type)
+    if bar is not None:
+        raise OrderRefused(bar.code.replace("_", "-"), f"{intent.symbol} {bar.reason}", "symbol")
+
+
 def _check_vault(vault: VaultFacts, effect: Effect) -> None:
     if not vault.open:
         raise OrderRefused("vault-closed", "the vault is closed", "vault_id")
@@ -153,18 +252,17 @@ def _check_limits(intent: Intent, vault: VaultFacts, market: MarketFacts, effect
         raise OrderRefused("max-notional", f"worth more than the limit of {limit} USD per order", "qty")
 
 
-def _check_open(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> None:
-    if intent.expires_at is not None and intent.expires_at <= now:
-        raise OrderRefused("expired", f"expired at {intent.expires_at.isoformat()}", "meta.expires_at")
-    if vault.hours is not None and not vault.hours.is_open(now):
-        begins = vault.hours.opens_after(now).isoformat()
-        raise OrderRefused("outside-session", f"outside the vault's trading hours, which begin at {begins}", "vault_id")
-    check_rate(vault.pace)
+def _check_worth(intent: Intent, vault: VaultFacts, market: MarketFacts, now: datetime) -> None:
+    """What an open that starts now is sized by."""
     _check_nav(vault)
     _check_price(intent, market, now)
     if intent.side is Side.SELL and not vault.allow_short:
-        raise OrderRefused("nothing-held", "the vault holds none and its risk profile does not allow shorts", "side")
+        raise _no_shorts()
     _check_collar(intent, market)
+
+
+def _no_shorts() -> OrderRefused:
+    return OrderRefused("nothing-held", "the vault holds none and its risk profile does not allow shorts", "side")
 
 
 def _check_nav(vault: VaultFacts) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from domain.admission import Intent
+from domain.calendars import Outside
 from domain.conviction import check_conviction
 from domain.errors import InvalidInput
 from domain.ids import is_readable_id
@@ -52,6 +53,7 @@ def parse_intent(raw: Mapping[str, Any]) -> tuple[Intent, dict[str, Any]]:
         reference_price=_optional_decimal(meta, "reference_price", prefix="meta."),
         expires_at=_time(meta, "expires_at"),
         allow_duplicate=meta.get("allow_duplicate", False),
+        outside_session=_outside(meta),
     )
     return intent, meta
 
@@ -102,6 +104,15 @@ def _decimal(raw: Mapping[str, Any], name: str, *, prefix: str = "") -> Decimal:
 
 def _optional_decimal(raw: Mapping[str, Any], name: str, *, prefix: str = "") -> Decimal | None:
     return None if raw.get(name) is None else _decimal(raw, name, prefix=prefix)
+
+
+def _outside(meta: Mapping[str, Any]) -> Outside | None:
+    value = meta.get("outside_session")
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in list(Outside):
+        raise InvalidInput("meta.outside_session", f"must be one of {', '.join(Outside)}")
+    return Outside(value)
 
 
 def _time(meta: Mapping[str, Any], name: str) -> datetime | None:

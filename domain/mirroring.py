@@ -41,7 +41,8 @@ class Admission:
 
     `routes` are, for each page, those that it has something to send by. `wave` and the two after it are the platform's
     settings, which workflows must not read themselves; they bound what one manager order has under way at once.
-    `expires_at` is when what is then still open of an opening order is called off; reductions have none.
+    `expires_at` is when what is then still open of an opening order is called off; reductions have none. `waits_until`
+    is when the session opens that an accepted order waits for in state `received`; None for one that has begun.
     """
 
     mo_id: str
@@ -58,6 +59,7 @@ class Admission:
     waves_at_once: int = 50
     children_starting: int = 50
     expires_at: datetime | None = None
+    waits_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

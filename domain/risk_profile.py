@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from domain.calendars import outside_session
 from domain.errors import InvalidInput
 from domain.sessions import trading_hours
 
@@ -27,6 +28,7 @@ def check_risk_profile(profile: Mapping[str, Any]) -> None:
     for name, (least, most) in _COUNTS.items():
         _check_count(f"risk_profile.{name}", profile.get(name), least, most)
     trading_hours(profile)
+    outside_session(profile)
     _check_hedge(profile.get("hedge"))
 
 

@@ -3,6 +3,7 @@
 from models.audit import AuditEvent, OutboxEvent
 from models.delivery import Attempt, DeadLetter, Fill
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
+from models.markets import MarketCalendar, MarketSession
 from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
 from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue, Sender
@@ -27,6 +28,8 @@ __all__ = [
     "Instrument",
     "Kill",
     "ManagerOrder",
+    "MarketCalendar",
+    "MarketSession",
     "NavMark",
     "OrderLeg",
     "OutboxEvent",

@@ -12,7 +12,10 @@ from models.columns import json, numeric, text_list, timestamp
 
 
 class ManagerOrder(SQLModel, table=True):
-    """`kind` is order, flatten or correction; `live` while something of it may still be in flight."""
+    """`kind` is order, flatten or correction; `live` while something of it may still be in flight.
+
+    `waits_until`: when the session opens (or opened) that it waits for in state `received`.
+    """
 
     __tablename__ = "manager_orders"
     __table_args__ = (
@@ -48,6 +51,7 @@ class ManagerOrder(SQLModel, table=True):
     only_follower_id: str | None = None
     live: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     given_back_at: datetime | None = timestamp(nullable=True)
+    waits_until: datetime | None = timestamp(nullable=True)
 
 
 class Snapshot(SQLModel, table=True):

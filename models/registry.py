@@ -78,7 +78,11 @@ class Position(SQLModel, table=True):
 
 
 class Instrument(SQLModel, table=True):
-    """A tradable symbol. Shared by all tenants."""
+    """A tradable symbol. Shared by all tenants.
+
+    `calendar` names the exchange whose sessions it keeps; None or `24/7`: it trades at all times. `flags` are what its
+    venue says that it takes (domain.venues.Flag).
+    """
 
     __tablename__ = "instruments"
 
@@ -90,6 +94,8 @@ class Instrument(SQLModel, table=True):
     min_qty: Decimal = numeric(default="0")
     min_notional: Decimal = numeric(default="0")
     tradable: bool = Field(default=True, sa_column_kwargs={"server_default": "true"})
+    calendar: str | None = None
+    flags: list[str] = text_list()
 
 
 class Price(SQLModel, table=True):

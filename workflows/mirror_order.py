@@ -56,19 +56,25 @@ class MirrorOrderWorkflow:
         self._expired = False
         self._expiry: asyncio.Task[None] | None = None
         self._settling = False
+        self._releasing = False
+        self._calling_off = 0
 
     @workflow.run
     async def run(self, order: MirrorOrderInput) -> MirrorResult:
         self._owns_waves = workflow.patched(PATCH_WAVES)
         admission = await self._admit()
+        if admission.waits_until is not None:
+            admission = await self._wait_for_session(admission)
         if admission.state is not ManagerState.DISPATCHING:
             # Refused, or an order of long ago whose key came again after its workflow had been forgotten.
             workflow.upsert_search_attributes([sa.STATE.value_set(admission.state)])
-            self._show(f"**{admission.state}** · {admission.reason or 'ended earlier'}")
+            self._settling = True  # nothing is to be called off any more
+            ended = "called off before its session opened" if self._cancelled else "ended earlier"
+            self._show(f"**{admission.state}** · {admission.reason or ended}")
             await workflow.wait_condition(workflow.all_handlers_finished)
             return MirrorResult(admission.state)
         self._show(f"**dispatching** · {admission.followers} followers in {admission.shards} pages")
-        if admission.expires_at is not None:
+        if admission.expires_at is not None and self._expiry is None:
             self._expiry = asyncio.create_task(self._expire(admission.expires_at))
         if self._owns_waves:
             await self._mirror(admission)
@@ -106,6 +112,35 @@ class MirrorOrderWorkflow:
         if self._settling:
             raise ApplicationError("the order has settled already", type="already-settled")
 
+    async def _wait_for_session(self, admission: Admission) -> Admission:
+        """Until it begins, is refused or is called off. It has no snapshot yet: it is judged and sized when it begins.
+
+        A release and a cancel keep out of each other's way, as a cancel must know of the pages that a release makes.
+        """
+        if admission.expires_at is not None:
+            self._expiry = asyncio.create_task(self._expire(admission.expires_at))
+        while admission.waits_until is not None:
+            at, summary = admission.waits_until, f"waits for the session to open at {admission.waits_until.isoformat()}"
+            self._show(f"**received** · {summary}")
+            with suppress(TimeoutError):
+                wait = max(at - workflow.now(), timedelta(0))
+                await workflow.wait_condition(lambda: self._cancelled, timeout=wait, timeout_summary=summary)
+            await workflow.wait_condition(lambda: not self._calling_off)
+            self._releasing = True
+            admission = self._admission = await self._release()
+            self._releasing = False
+        return admission
+
+    async def _release(self) -> Admission:
+        return await workflow.execute_activity_method(
+            MirrorActivities.release,
+            self._order,
+            start_to_close_timeout=policies.STORE_TIMEOUT,
+            retry_policy=policies.STORE_RETRY,
+            summary="judge anew; snapshot, row",
+            priority=_HOT,
+        )
+
     async def _expire(self, at: datetime) -> None:
         """What is still open when the order's time is over is called off; the fills that came stay."""
         wait, summary = max(at - workflow.now(), timedelta(0)), f"expires at {at.isoformat()}"
@@ -118,6 +153,15 @@ class MirrorOrderWorkflow:
 
     async def _call_off(self, actor: str, *, expired: bool = False) -> Cancellation:
         """Cancel or expire: the same path, to the owners and through them to the venues."""
+        if self._releasing:
+            await workflow.wait_condition(lambda: not self._releasing)
+        self._calling_off += 1
+        try:
+            return await self._end(actor, expired=expired)
+        finally:
+            self._calling_off -= 1
+
+    async def _end(self, actor: str, *, expired: bool) -> Cancellation:
         assert self._admission is not None
         done = await workflow.execute_activity_method(
             MirrorActivities.cancel,

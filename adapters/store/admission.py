@@ -13,6 +13,7 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.door import Door, Facts, Limits, snapshot_body
 from adapters.store.freezing import bending_overlays, freeze
 from domain import admission
+from domain.admission import Decision
 from domain.errors import NotFound, OrderRefused
 from domain.mirroring import CORRECTION, FLATTEN, ORDER, Admission, MirrorOrderInput
 from domain.orders import ManagerState, check_manager
@@ -31,7 +32,7 @@ SELECT count(*) FROM a
 """
 
 _STORED = """
-SELECT state, reason, fingerprint, followers, shards, effect, expires_at,
+SELECT state, reason, fingerprint, followers, shards, effect, expires_at, waits_until,
   (SELECT coalesce(jsonb_agg(to_jsonb(p.routes) ORDER BY p.shard), '[]') FROM snapshot_pages p WHERE p.mo_id = m.mo_id)
     AS routes
 FROM manager_orders m WHERE mo_id = %s
@@ -39,10 +40,10 @@ FROM manager_orders m WHERE mo_id = %s
 
 _INSERT = """
 INSERT INTO manager_orders (mo_id, tenant_id, vault_id, symbol, venue, side, qty, order_type, limit_price, tif, meta,
-  state, reason, effect, fingerprint, source, actor, expires_at, kind, only_follower_id, live)
+  state, reason, effect, fingerprint, source, actor, expires_at, kind, only_follower_id, live, waits_until)
 VALUES (%(mo_id)s, %(tenant_id)s, %(vault_id)s, %(symbol)s, %(venue)s, %(side)s, %(qty)s, %(order_type)s,
   %(limit_price)s, %(tif)s, %(meta)s, %(state)s, %(reason)s, %(effect)s, %(fingerprint)s, %(source)s, %(actor)s,
-  %(expires_at)s, %(kind)s, %(only_follower_id)s, %(live)s)
+  %(expires_at)s, %(kind)s, %(only_follower_id)s, %(live)s, %(waits_until)s)
 """
 
 # The vault pays for what it gets, so that its NAV moves with prices only. A reduction at no known price leaves cash
@@ -55,6 +56,15 @@ INSERT INTO positions AS h (tenant_id, holder_id, symbol, qty, avg_price)
 VALUES (%(tenant_id)s, %(vault_id)s, %(symbol)s, %(delta)s, %(price)s)
 ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.qty, updated_at = now()
 """
+
+
+# The action of the audit event that says until when an order waits; its state stays `received`.
+WAITS = "waits"
+
+
+def waiting(decision: Decision) -> dict[str, Any]:
+    assert decision.waits_until is not None
+    return {"effect": decision.effect, "waits_until": decision.waits_until.isoformat()}
 
 
 class AdmissionStore:
@@ -75,21 +85,26 @@ class AdmissionStore:
             facts = await self._door.facts(cursor, order.intent, profile, now)
             worth = self._door.worth(facts, order.intent, now)
             try:
-                effect = await self._effect(cursor, order, facts, worth, now)
+                decision = await self._decide(cursor, order, facts, worth, now)
             except OrderRefused as refusal:
                 return await self._refuse(cursor, order, facts, refusal)
-            return await self._accept(cursor, order, facts, worth, effect, now)
+            if decision.waits_until is not None:
+                return await self._hold(cursor, order, facts, decision)
+            await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, decision.effect)
+            begun, told = await self._begin(cursor, order, facts, worth, decision.effect, now)
+            await self._emit(cursor, order, [(ManagerState.DISPATCHING, told)])
+            return begun
 
-    async def _effect(
+    async def _decide(
         self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, worth: Valuation, now: datetime
-    ) -> Effect:
+    ) -> Decision:
         """Raises OrderRefused."""
         vault, market = self._door.vault(facts, worth), self._door.market(facts)
         if order.kind == FLATTEN:
-            return Effect.REDUCE
+            return Decision(Effect.REDUCE)
         if order.kind == CORRECTION:
             held = await _held(cursor, order)
-            return admission.admit_correction(order.intent, held, vault, market)
+            return Decision(admission.admit_correction(order.intent, held, vault, market))
         return admission.admit(order.intent, vault, market, now)
 
     async def _lock(self, cursor: Cursor, vault_id: str) -> dict[str, Any]:
@@ -118,6 +133,7 @@ class AdmissionStore:
             reason=reason if refused else None, followers=row["followers"], shards=row["shards"],
             routes=_routes(row["routes"]),
             expires_at=row["expires_at"] if row["effect"] == Effect.OPEN else None,
+            waits_until=row["waits_until"] if state is ManagerState.RECEIVED else None,
         )  # fmt: skip
 
     async def _refuse(self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, refusal: OrderRefused) -> Admission:
@@ -129,13 +145,24 @@ class AdmissionStore:
             code=refusal.code, reason=refusal.reason, field=refusal.field,
         )  # fmt: skip
 
-    async def _accept(
+    async def _hold(self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, decision: Decision) -> Admission:
+        """Keep it for its session, unsized: no snapshot, and nothing moved. It is live, so that a flatten finds it."""
+        state, until = ManagerState.RECEIVED, decision.waits_until
+        assert until is not None
+        await self._insert(cursor, order, facts, state, None, decision.effect, until)
+        await self._emit(cursor, order, [(state, waiting(decision))], action=WAITS)
+        return Admission(
+            order.mo_id, accepted=True, state=state, fingerprint=order.fingerprint, waits_until=until,
+            expires_at=order.intent.expires_at if decision.effect is Effect.OPEN else None,
+        )  # fmt: skip
+
+    async def _begin(
         self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, worth: Valuation, effect: Effect,
         now: datetime,
-    ) -> Admission:  # fmt: skip
+    ) -> tuple[Admission, dict[str, Any]]:  # fmt: skip
+        """Of an order whose row is there: take its snapshot and move the vault; and what its event is to say."""
         intent = order.intent
         price = admission.order_price(intent, self._door.market(facts))
-        await self._insert(cursor, order, facts, ManagerState.DISPATCHING, None, effect)
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
         frozen = await freeze(cursor, order, facts, self._page_size)
         overlays = await bending_overlays(cursor, intent.vault_id, now)
@@ -154,18 +181,18 @@ class AdmissionStore:
             delta = intent.qty * intent.side.sign
             await cursor.execute(_MOVE_VAULT, {**keys, "tenant_id": order.tenant_id, "delta": delta, "price": price})
         detail = {"effect": effect, "snapshot": digest, "followers": frozen["followers"], "kind": order.kind}
-        await self._emit(cursor, order, [(ManagerState.DISPATCHING, detail)])
         return Admission(
             order.mo_id, accepted=True, state=ManagerState.DISPATCHING, fingerprint=order.fingerprint,
             followers=frozen["followers"], shards=frozen["shards"], routes=_routes(frozen["routes"]),
             expires_at=intent.expires_at if effect is Effect.OPEN else None,
-        )  # fmt: skip
+        ), detail  # fmt: skip
 
     async def _insert(
         self, cursor: Cursor, order: MirrorOrderInput, facts: Facts, state: ManagerState,
-        reason: str | None, effect: Effect | None,
+        reason: str | None, effect: Effect | None, waits_until: datetime | None = None,
     ) -> None:  # fmt: skip
-        check_manager(ManagerState.RECEIVED, state)
+        if waits_until is None:
+            check_manager(ManagerState.RECEIVED, state)
         intent = order.intent
         await cursor.execute(
             _INSERT,
@@ -174,13 +201,16 @@ class AdmissionStore:
                 "meta": jsonb(order.meta), "state": state.value, "reason": reason,
                 "effect": effect.value if effect else None, "fingerprint": order.fingerprint,
                 "source": order.source, "actor": order.actor, "kind": order.kind,
-                "only_follower_id": order.only_follower_id, "live": state is ManagerState.DISPATCHING,
+                "only_follower_id": order.only_follower_id, "waits_until": waits_until,
+                "live": state in {ManagerState.DISPATCHING, ManagerState.RECEIVED},
             },
         )  # fmt: skip
 
     async def _emit(
-        self, cursor: Cursor, order: MirrorOrderInput, then: list[tuple[ManagerState, dict[str, Any]]]
-    ) -> None:
+        self, cursor: Cursor, order: MirrorOrderInput, then: list[tuple[ManagerState, dict[str, Any]]],
+        *, action: str | None = None, again: bool = False,
+    ) -> None:  # fmt: skip
+        """`again`: that it was received has been told."""
         intent = order.intent
         first = {
             "to": "received", "vault_id": intent.vault_id, "symbol": intent.symbol, "side": intent.side,
@@ -189,8 +219,10 @@ class AdmissionStore:
         }  # fmt: skip
         events = [{"action": "received", "payload": first, "n": 0}]
         for n, (state, detail) in enumerate(then, start=1):
-            events.append({"action": state.value, "payload": {"from": "received", "to": state, **detail}, "n": n})
-        await cursor.execute(_EVENTS, {"events": jsonb(events), "mo_id": order.mo_id, "actor": order.actor})
+            events.append(
+                {"action": action or state.value, "payload": {"from": "received", "to": state, **detail}, "n": n}
+            )
+        await cursor.execute(_EVENTS, {"events": jsonb(events[again:]), "mo_id": order.mo_id, "actor": order.actor})
 
 
 async def _held(cursor: Cursor, order: MirrorOrderInput) -> Decimal:

@@ -87,6 +87,8 @@ WITH vaults AS NOT MATERIALIZED ({_version("vaults", "vault", _VAULT)}
   FROM public.manager_orders m CROSS JOIN LATERAL (
     SELECT CASE WHEN m.effect IS NULL OR m.settled_at <= {_T} THEN m.state ELSE 'dispatching' END) AS s (state)
   WHERE m.vault_id = {_VAULT} AND m.created_at <= {_T}
+), snapshots AS NOT MATERIALIZED (
+  SELECT s.* FROM public.snapshots s WHERE s.taken_at <= {_T}
 ), snapshot_pages AS NOT MATERIALIZED (
   SELECT p.mo_id, p.shard, (SELECT coalesce(json_agg(t.value), '[]') FROM json_array_elements(p.body) t
     WHERE t.value ->> 'follower_id' = {_FOLLOWER}) AS body

@@ -12,11 +12,13 @@ from typing import Any
 
 from adapters.store import changes, exits
 from adapters.store.breaking import break_refused, break_versions
+from adapters.store.calendars import market
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.endpoints import count_health
 from domain import guards
 from domain.breaker import BreakerPolicy
 from domain.credentials import Status
+from domain.calendars import flags_of, read_market
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
 from domain.legs import Money
@@ -29,7 +31,7 @@ from domain.sizing import Effect
 
 ACTOR = "system:dispatch"
 
-_PENDING = """
+_PENDING = f"""
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
   w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
   w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, w.consecutive_failures,
@@ -38,6 +40,7 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
   v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
   c.cred_ref, c.key_id AS cred_key_id, c.sealed AS cred_sealed, c.version AS cred_version, c.status AS cred_status,
   c.environment,
+  i.flags, {market("i.calendar", "coalesce(%(now)s::timestamptz, now())")} AS market,
   CASE WHEN f.route = 'webhook' THEN
     (SELECT jsonb_agg(jsonb_build_array(k.key_id, encode(k.sealed, 'hex')) ORDER BY k.version DESC)
      FROM webhook_keys k WHERE k.key_ref = w.webhook ->> 'hmac_key_ref'
@@ -62,6 +65,7 @@ JOIN snapshots s ON s.mo_id = f.mo_id
 JOIN followers w ON w.follower_id = f.follower_id
 JOIN vaults v ON v.vault_id = f.vault_id
 JOIN tenants t ON t.tenant_id = f.tenant_id
+LEFT JOIN instruments i ON i.symbol = f.symbol
 LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.status IN ('active', 'broken')
   AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
@@ -106,10 +110,15 @@ class DispatchStore:
         self._breaker = breaker
 
     @asynccontextmanager
-    async def locked(self, tenant_id: str, fo_id: str) -> AsyncIterator[tuple[Cursor, PendingOrder]]:
-        """The order as it is now, locked until the block ends: for whatever is counted from its present state."""
+    async def locked(
+        self, tenant_id: str, fo_id: str, now: datetime | None = None
+    ) -> AsyncIterator[tuple[Cursor, PendingOrder]]:
+        """The order as it is now, locked until the block ends: for whatever is counted from its present state.
+
+        `now` is the time at which its exchange's session is asked about; None: the database's.
+        """
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute(_ONE, {"fo_id": fo_id})
+            await cursor.execute(_ONE, {"fo_id": fo_id, "now": now})
             row = await cursor.fetchone()
             assert row is not None, f"{fo_id} does not exist for this tenant"
             yield cursor, _pending(row)
@@ -123,7 +132,7 @@ class DispatchStore:
         somebody left in `sent` comes back as `unknown`, after which the owner takes it again. With `opens_held` an
         order that opens stays where it is, unless a guard ends it, and so does one that waits for money.
         """
-        async with exits.guarded(self._database, tenant_id), self.locked(tenant_id, fo_id) as (cursor, order):
+        async with exits.guarded(self._database, tenant_id), self.locked(tenant_id, fo_id, now) as (cursor, order):
             if order.state is FollowerState.SENT:
                 return await self._orphan(cursor, order)
             resend = order.state is FollowerState.UNKNOWN and order.is_webhook
@@ -217,7 +226,7 @@ class DispatchStore:
         return replace(order, state=change.target)
 
     async def _reread(self, cursor: Cursor, fo_id: str) -> PendingOrder:
-        await cursor.execute(_ONE, {"fo_id": fo_id})
+        await cursor.execute(_ONE, {"fo_id": fo_id, "now": None})
         row = await cursor.fetchone()
         assert row is not None
         return _pending(row)
@@ -273,6 +282,9 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
             endpoint_disabled=row["endpoint_disabled_at"] is not None,
             hours=trading_hours(row),
             credential_broken=row["cred_status"] == Status.BROKEN,
+            market=read_market(row["market"]),
+            flags=flags_of(row["flags"]),
+            order_type=OrderType(row["order_type"]),
         ),
         url=row["url"],
         keys=tuple(SealedKey(ref, key_id, bytes.fromhex(sealed)) for key_id, sealed in row["webhook_keys"] or ()),

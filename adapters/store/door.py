@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, Required, TypedDict, Unpack
 
+from adapters.store.calendars import market
 from adapters.store.database import Cursor
 from adapters.store.marks import HOLDINGS, read_holding
 from domain import admission
 from domain.admission import Intent, MarketFacts, VaultFacts
+from domain.calendars import flags_of, outside_session, read_market
 from domain.errors import InvalidInput
 from domain.mirroring import MirrorOrderInput
 from domain.overlays import in_force
@@ -31,7 +33,7 @@ SELECT v.status, v.maintenance, v.halt, t.halt AS tenant_halt,
        ARRAY(SELECT level FROM platform_halts WHERE ended_at IS NULL) AS platform_halts, v.cash_usd, v.risk_profile,
        v.personas,
        coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
-       i.symbol AS known, p.price, p.asof, p.source,
+       i.symbol AS known, i.flags, {market("i.calendar", "%(now)s")} AS market, p.price, p.asof, p.source,
        CASE WHEN e.rail = i.rail THEN jsonb_build_object('symbol', e.symbol,
          'ratio', v.risk_profile #>> '{{hedge,ratio}}', 'price', ep.price::text, 'qty_step', e.qty_step::text,
          'fine_step', e.fine_step::text, 'min_qty', e.min_qty::text, 'min_notional', e.min_notional::text) END AS hedge,
@@ -131,6 +133,7 @@ class Door:
             stale=worth.stale,
             hours=trading_hours(profile),
             pace=facts["pace"],
+            outside=outside_session(profile),
         )
 
     def market(self, facts: Facts) -> MarketFacts:
@@ -142,6 +145,8 @@ class Door:
             collar_bps=Decimal(str(facts["risk_profile"].get("price_collar_bps", 500))),
             price_asof=facts["asof"],
             max_price_age=self._max_price_age,
+            market=read_market(facts["market"]),
+            flags=flags_of(facts["flags"]),
         )
 
     def _pace(self, profile: dict[str, Any]) -> Pace:

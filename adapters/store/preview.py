@@ -32,13 +32,17 @@ _TERMS = f"SELECT terms FROM ({FROZEN}) x"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the manager's order would be admitted; if not, the guard's code, reason and field."""
+    """Whether the manager's order would be admitted; if not, the guard's code, reason and field.
+
+    `waits_until`: it would be, and wait for its session, at whose beginning it is judged and sized anew.
+    """
 
     accepted: bool
     effect: Effect | None
     code: str | None = None
     reason: str | None = None
     field: str | None = None
+    waits_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +105,16 @@ class PreviewStore:
         if verdict.effect is not None:
             stored = {"symbol": intent.symbol, "side": intent.side, "qty": intent.qty, "body": body}
             legs = Sizer(_NOBODYS, {**stored, "meta": await _as_stored(cursor, order.meta)}).size(row["terms"])
-        stop = await _stop(cursor, order, vault, verdict.effect, at)
+        stop = await _stop(cursor, order, vault, market, verdict, at)
         return Preview(follower_id, intent.vault_id, at, verdict, legs, stop, body, row["terms"])
 
 
 async def _stop(
-    cursor: Cursor, order: MirrorOrderInput, vault: admission.VaultFacts, effect: Effect | None, at: datetime
-) -> Stop | None:
-    """By the guards of a claim, for an order that is admitted."""
+    cursor: Cursor, order: MirrorOrderInput, vault: admission.VaultFacts, market: admission.MarketFacts,
+    verdict: Verdict, at: datetime,
+) -> Stop | None:  # fmt: skip
+    """By the guards of a claim, for an order that is admitted; one that waits is not claimed before its session."""
+    effect, waits = verdict.effect, verdict.waits_until is not None
     await cursor.execute(_GUARDED, [order.only_follower_id])
     row = await cursor.fetchone()
     if row is None or effect is None:
@@ -121,7 +127,10 @@ async def _stop(
         effect=effect,
         expires_at=order.intent.expires_at,
         endpoint_disabled=row["endpoint_disabled"],
-        hours=vault.hours,
+        hours=None if waits else vault.hours,
+        market=None if waits else market.market,
+        flags=market.flags,
+        order_type=order.intent.order_type,
     )
     return guards.check(guarded, at)
 
@@ -130,7 +139,8 @@ def _verdict(
     intent: admission.Intent, vault: admission.VaultFacts, market: admission.MarketFacts, at: datetime
 ) -> Verdict:
     try:
-        return Verdict(accepted=True, effect=admission.admit(intent, vault, market, at))
+        decision = admission.admit(intent, vault, market, at)
+        return Verdict(accepted=True, effect=decision.effect, waits_until=decision.waits_until)
     except OrderRefused as refusal:
         effect, code = _effect(intent, vault), refusal.code
         return Verdict(accepted=False, effect=effect, code=code, reason=refusal.reason, field=refusal.field)

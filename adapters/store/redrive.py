@@ -93,7 +93,7 @@ class RedriveStore:
         An order that this letter's redrive has reopened already and that is still under way is the caller's again: he
         has lost our answer, or whoever owned it has been ended.
         """
-        async with self._dispatch.locked(tenant_id, fo_id) as (cursor, order):
+        async with self._dispatch.locked(tenant_id, fo_id, now) as (cursor, order):
             letter = await _letter(cursor, wanted.dead_letter_id, fo_id)
             if letter.redriven_at is not None and letter.newest and order.state not in FOLLOWER_ENDS:
                 return _verdict(order, letter)

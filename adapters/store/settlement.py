@@ -94,11 +94,14 @@ class SettlementStore:
     ) -> Cancellation:
         """Cancel or expire: end what was never sent, in the transaction that stops every later send.
 
-        Counts what is on its way. An order that is called off already is gone through again, for what has come since;
-        one that has ended otherwise stays as it is, unless a dead letter of it that was sent again is under way.
+        Counts what is on its way. An order that still waits for its session has nothing that could be. An order that is
+        called off already is gone through again, for what has come since; one that has ended otherwise stays as it is,
+        unless a dead letter of it that was sent again is under way.
         """
         async with self._database.cursor(tenant_id) as cursor:
             before = state = await _state(cursor, mo_id)
+            if before is ManagerState.RECEIVED:
+                return await _end_waiting(cursor, mo_id, wanted, actor)
             reopened = before is ManagerState.SETTLED_WITH_ERRORS and await _is_live(cursor, mo_id)
             if before is ManagerState.DISPATCHING or reopened:
                 await _move(cursor, mo_id, before, wanted, actor, {})
@@ -123,6 +126,13 @@ class SettlementStore:
 
 
 _OPEN = frozenset({FollowerState.SENT, FollowerState.UNKNOWN, FollowerState.ACK, FollowerState.PARTIALLY_FILLED})
+
+
+async def _end_waiting(cursor: Cursor, mo_id: str, wanted: ManagerState, actor: str) -> Cancellation:
+    """It has moved nothing, so nothing of it can be given back, now or by its settlement."""
+    await _move(cursor, mo_id, ManagerState.RECEIVED, wanted, actor, {})
+    await cursor.execute("UPDATE manager_orders SET live = false, given_back_at = now() WHERE mo_id = %s", [mo_id])
+    return Cancellation(mo_id, 0, 0, wanted)
 
 
 async def _end_unsent(cursor: Cursor, mo_id: str, reason: str, actor: str) -> int:

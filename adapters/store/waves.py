@@ -12,12 +12,14 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.store import exits
+from adapters.store.calendars import market
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.expansion import CARRY, in_lock_order, read_page
 from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
 from domain.credentials import Status
+from domain.calendars import flags_of, read_market
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
@@ -29,12 +31,13 @@ ACTOR = "system:dispatch"
 
 # Locked for reading until the batch is committed: a cancel either waits for the batch and counts it as sent, or comes
 # first and is seen here.
-_VAULT = """
+_VAULT = f"""
 SELECT m.state AS manager_state, v.maintenance, v.halt, t.halt AS tenant_halt,
   (SELECT array_agg(level) FROM platform_halts WHERE ended_at IS NULL) AS platform_halts,
-  v.risk_profile -> 'trading_hours' AS trading_hours
+  v.risk_profile -> 'trading_hours' AS trading_hours, i.flags, {market("i.calendar", "%(now)s")} AS market
 FROM manager_orders m JOIN vaults v USING (vault_id) JOIN tenants t ON t.tenant_id = m.tenant_id
-WHERE m.mo_id = %s FOR SHARE OF m
+LEFT JOIN instruments i ON i.symbol = m.symbol
+WHERE m.mo_id = %(mo_id)s FOR SHARE OF m
 """
 
 _HOSTS = "SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s)"
@@ -152,7 +155,7 @@ class WaveStore:
         if opens_held and page.order["effect"] == Effect.OPEN:
             return []
         async with exits.guarded(self._database, page.tenant_id), self._database.cursor(page.tenant_id) as cursor:
-            await cursor.execute(_VAULT, [page.mo_id])
+            await cursor.execute(_VAULT, {"mo_id": page.mo_id, "now": now})
             vault = await cursor.fetchone()
             assert vault is not None, f"{page.mo_id} does not exist for this tenant"
             await cursor.execute(_FOLLOWERS, [[o.follower_id for o in orders]])
@@ -257,6 +260,9 @@ def _pending(
             endpoint_disabled=live["endpoint_disabled"],
             hours=trading_hours(vault),
             credential_broken=account in secrets.broken,
+            market=read_market(vault["market"]),
+            flags=flags_of(vault["flags"]),
+            order_type=OrderType(order["order_type"]),
         ),
         url=live["url"],
         keys=secrets.keys.get(live["key_ref"], ()) if page.route == WEBHOOK else (),

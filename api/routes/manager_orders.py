@@ -50,15 +50,19 @@ async def place_manager_order(
 
     201: admitted, and its followers' orders are on their way. 202: taken, but the verdict was not there in time;
     repeat the request under the same key to hear it. 422 `order-refused`: `code` says which guard refused it, and the
-    document says what to do. `message-rate` and `outside-session` say when to try again; `duplicate-intent` names the
-    earlier order, and `meta.allow_duplicate` lets a second one pass that is meant. `meta.expires_at` ends what is then
-    still open of an order that opens a position; reductions do not expire.
+    document says what to do. `message-rate`, `market-closed` and `outside-session` say when to try again;
+    `duplicate-intent` names the earlier order, and `meta.allow_duplicate` lets a second one pass that is meant.
+
+    201 with `waits_until`: the instrument's exchange is closed, and the order waits for it in state `received`: a
+    reduction always, one that opens where the vault's `outside_session` or `meta.outside_session` says `queue`. It is
+    judged again and sized when the session opens, never by what was true before, and can be cancelled until then.
+    `meta.expires_at` ends what is then still open of an order that opens a position; reductions do not expire.
     """
     placed = await placing.place(services, caller, key, raw)
     response.headers["Location"] = f"/v1/manager-orders/{placed.mo_id}"
     if placed.replayed:
         response.headers[REPLAY] = "true"
-    if placed.state is ManagerState.RECEIVED:
+    if placed.state is ManagerState.RECEIVED and placed.waits_until is None:
         response.status_code = 202
     return placed
 

@@ -12,7 +12,7 @@ from api.schemas.preview import PreviewAnswer, PreviewQuery
 from domain.errors import InvalidInput
 
 router = APIRouter(prefix="/v1")
-_OF_META = ("reference_price", "expires_at")
+_OF_META = ("reference_price", "expires_at", "outside_session")
 
 
 @router.get(

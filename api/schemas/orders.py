@@ -43,17 +43,19 @@ class NewManagerOrderBody(Request):
     tif: TimeInForce = TimeInForce.DAY
     meta: dict[str, Any] = Field(
         default={},
-        description="expires_at, reference_price, allow_duplicate (bool), reason_vector, provenance, conviction "
+        description="expires_at, reference_price, allow_duplicate (bool), outside_session (refuse or queue, in "
+        "place of the vault's), reason_vector, provenance, conviction "
         "{score 0 to 1, band, overrides {risk_averse, growth, contrarian, hedged: -1 to 1}}, and your own.",
     )
 
 
 class PlacedOrder(Answer):
-    """`state` is `dispatching`, or `received` where the verdict was not there in time (202)."""
+    """`state` is `dispatching`, or `received` where the verdict was not there in time (202) or the order waits."""
 
     mo_id: str = Field(examples=["M-7K5ZC2QW4N6J3XEXAMPLE2AB4C"])
     state: ManagerState
-    followers: int = Field(description="Followers in the order's snapshot.")
+    followers: int = Field(description="Followers in the order's snapshot; none yet of one that waits.")
+    waits_until: datetime | None = Field(default=None, description="When the session opens that the order waits for.")
 
 
 class CancelledOrder(Answer):
@@ -85,6 +87,7 @@ class ManagerOrder(Answer):
     followers: int
     created_at: datetime
     settled_at: datetime | None
+    waits_until: datetime | None = Field(description="When the session opens (or opened) that it waits for.")
 
 
 class ManagerOrderDetail(ManagerOrder):

@@ -22,6 +22,7 @@ class PreviewQuery(BaseModel):
     tif: str = Field(default="day", max_length=64)
     reference_price: str | None = Field(default=None, max_length=64, description="Of `meta`.")
     expires_at: str | None = Field(default=None, max_length=64, description="Of `meta`.")
+    outside_session: str | None = Field(default=None, max_length=64, description="Of `meta`: refuse or queue.")
     conviction: str | None = Field(
         default=None, max_length=4_096, description="Of `meta`, as JSON.", examples=['{"score": 0.8}']
     )
@@ -38,6 +39,9 @@ class PreviewAdmission(Answer):
     code: str | None
     reason: str | None
     field: str | None
+    waits_until: datetime | None = Field(
+        default=None, description="It would be admitted and wait for its session, to be judged and sized anew then."
+    )
 
 
 class PreviewLeg(Answer):
@@ -74,7 +78,8 @@ class PreviewAnswer(BaseModel):
     admission: PreviewAdmission
     legs: list[PreviewLeg] = Field(description="What the follower would get if the order were admitted.")
     stop: PreviewStop | None = Field(
-        description="What would stop it at the moment of sending: kill switch, halt, maintenance, session, endpoint."
+        description="What would stop it at the moment of sending: kill switch, halt, maintenance, session, instrument, "
+        "endpoint."
     )
     snapshot: dict[str, Any] = Field(
         description="The vault, the instrument and the overlays, as an order freezes them."

@@ -15,7 +15,8 @@ Money = Annotated[Decimal, Field(gt=0, max_digits=28, decimal_places=12, example
 _RISK_PROFILE = (
     "Known: allow_short (bool), max_order_notional_usd, max_order_qty, price_collar_bps (decimals), "
     "max_orders_per_minute, duplicate_window_s (whole numbers; 0 s: no check), "
-    "trading_hours {time_zone, days, open, close} (opens outside are refused; none: at all times)."
+    "trading_hours {time_zone, days, open, close} (opens outside are refused; none: at all times), "
+    "outside_session (refuse, or queue: opens outside the instrument's session, or these hours, wait for it)."
 )
 
 

@@ -49,7 +49,30 @@ def _streams() -> None:
 
 
 def _sessions() -> None:
-    pass
+    """Exchanges' sessions as they are published, for what time they are stored, and what instruments go by."""
+    op.create_table(
+        "market_calendars",
+        sa.Column("calendar", sa.String(), primary_key=True),
+        sa.Column("covers_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("covers_until", sa.DateTime(timezone=True), nullable=False),
+        _text("source"),
+        _now("refreshed_at"),
+    )
+    op.create_table(
+        "market_sessions",
+        sa.Column("calendar", sa.String(), sa.ForeignKey("market_calendars.calendar"), primary_key=True),
+        sa.Column("opens_at", sa.DateTime(timezone=True), primary_key=True),
+        sa.Column("closes_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("session_date", sa.Date(), nullable=False),
+        sa.CheckConstraint("closes_at > opens_at", name="ck_market_sessions_order"),
+    )
+    SHARED["market_calendars"] = "SELECT, INSERT, UPDATE"
+    SHARED["market_sessions"] = "SELECT, INSERT, UPDATE, DELETE"
+    op.add_column("instruments", _text("calendar", nullable=True))
+    op.add_column(
+        "instruments", sa.Column("flags", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
+    )
+    op.add_column("manager_orders", _time("waits_until"))
 
 
 def _legs() -> None:

@@ -45,8 +45,8 @@ def test_an_order_that_would_cross_zero_is_refused_with_the_way_out(side: Side, 
 
 
 def test_a_plain_order_is_admitted():
-    assert admit(BUY, VAULT, MARKET, NOW) is Effect.OPEN
-    assert admit(SELL, LONG, MARKET, NOW) is Effect.REDUCE
+    assert admit(BUY, VAULT, MARKET, NOW).effect is Effect.OPEN
+    assert admit(SELL, LONG, MARKET, NOW).effect is Effect.REDUCE
 
 
 PAST = NOW - timedelta(seconds=1)
@@ -87,7 +87,7 @@ def test_a_refusal_has_a_stable_code_and_names_the_field(code: str, case: tuple[
 )
 def test_a_reduction_passes_where_opens_are_stopped(vault: VaultFacts):
     market = replace(MARKET, price=None)
-    assert admit(replace(SELL, expires_at=PAST, reference_price=D(1)), vault, market, NOW) is Effect.REDUCE
+    assert admit(replace(SELL, expires_at=PAST, reference_price=D(1)), vault, market, NOW).effect is Effect.REDUCE
 
 
 @pytest.mark.parametrize("vault", [replace(LONG, halt=Halt.HALT_ALL), replace(LONG, maintenance=True)])
@@ -97,13 +97,13 @@ def test_a_full_halt_stops_reductions_too(vault: VaultFacts):
 
 
 def test_a_short_opens_where_the_risk_profile_allows_it():
-    assert admit(SELL, replace(VAULT, allow_short=True), MARKET, NOW) is Effect.OPEN
+    assert admit(SELL, replace(VAULT, allow_short=True), MARKET, NOW).effect is Effect.OPEN
 
 
 @pytest.mark.parametrize("price", ["190", "210"])
 def test_a_stated_price_at_the_collars_edge_passes(price: str):
     limit = replace(BUY, order_type=OrderType.LIMIT, limit_price=D(price))
-    assert admit(limit, VAULT, MARKET, NOW) is Effect.OPEN
+    assert admit(limit, VAULT, MARKET, NOW).effect is Effect.OPEN
 
 
 def test_a_limit_price_outside_the_collar_is_refused():
@@ -118,7 +118,7 @@ def test_a_last_price_of_zero_is_no_price():
     with pytest.raises(OrderRefused) as refused:
         admit(BUY, VAULT, worthless, NOW)
     assert refused.value.code == "missing-price"
-    assert admit(replace(BUY, reference_price=D(5)), VAULT, worthless, NOW) is Effect.OPEN
+    assert admit(replace(BUY, reference_price=D(5)), VAULT, worthless, NOW).effect is Effect.OPEN
 
 
 def test_the_authors_price_comes_before_the_limit_before_the_last():
@@ -136,7 +136,7 @@ def test_an_open_is_not_sized_by_an_old_price():
     with pytest.raises(OrderRefused, match="more than 1 day") as refused:
         admit(BUY, VAULT, OLD, NOW)
     assert (refused.value.code, refused.value.field) == ("stale-price", "meta.reference_price")
-    assert admit(BUY, VAULT, replace(OLD, price_asof=NOW - DAY), NOW) is Effect.OPEN
+    assert admit(BUY, VAULT, replace(OLD, price_asof=NOW - DAY), NOW).effect is Effect.OPEN
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_an_open_is_not_sized_by_an_old_price():
     ],
 )
 def test_a_price_that_the_author_states_is_fresh(stated: Intent):
-    assert admit(stated, VAULT, OLD, NOW) is Effect.OPEN
+    assert admit(stated, VAULT, OLD, NOW).effect is Effect.OPEN
 
 
 def test_opens_wait_for_the_prices_of_what_the_vault_holds():
@@ -162,5 +162,5 @@ def test_opens_wait_for_the_prices_of_what_the_vault_holds():
 
 def test_a_reduction_passes_whatever_is_missing_or_old():
     bare = replace(LONG, nav_usd=None, unpriced=("MSFT",), stale=("AAPL",))
-    assert admit(SELL, bare, OLD, NOW) is Effect.REDUCE
-    assert admit(SELL, bare, replace(MARKET, price=None), NOW) is Effect.REDUCE
+    assert admit(SELL, bare, OLD, NOW).effect is Effect.REDUCE
+    assert admit(SELL, bare, replace(MARKET, price=None), NOW).effect is Effect.REDUCE

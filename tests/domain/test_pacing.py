@@ -51,7 +51,7 @@ def test_an_open_is_refused_with_a_stable_code(change: dict[str, object], code: 
 
 
 def test_a_reduction_passes_a_full_minute_and_a_closed_session():
-    assert admit(SELL, replace(LONG, pace=BUSY, hours=CLOSED), MARKET, NOW) is Effect.REDUCE
+    assert admit(SELL, replace(LONG, pace=BUSY, hours=CLOSED), MARKET, NOW).effect is Effect.REDUCE
 
 
 def test_a_reduction_twice_is_refused_as_well():
@@ -61,7 +61,7 @@ def test_a_reduction_twice_is_refused_as_well():
 
 def test_a_duplicate_passes_where_its_author_means_it():
     check_duplicate(TWIN, allowed=True)
-    assert admit(replace(BUY, allow_duplicate=True), replace(VAULT, pace=TWIN), MARKET, NOW) is Effect.OPEN
+    assert admit(replace(BUY, allow_duplicate=True), replace(VAULT, pace=TWIN), MARKET, NOW).effect is Effect.OPEN
 
 
 def test_a_closed_session_says_when_the_next_one_begins():

@@ -144,6 +144,8 @@ class FakeMirroring:
             shards=shards, routes=(("webhook",) if orders else (),) * shards, wave=wave, children_starting=starting,
         )  # fmt: skip
         self.refusal: ApplicationError | None = None
+        self.released: list[Admission] = []  # what each release comes to
+        self.release_holds: asyncio.Event | None = None  # a release that lasts until somebody sets it
         self.wave_fails = False
         self.wave_ends: asyncio.Event | None = None  # a wave that lasts until somebody sets it
         self.due: list[OrderRef] = []
@@ -152,8 +154,8 @@ class FakeMirroring:
 
     def all(self) -> list[Callable[..., Any]]:
         return [
-            self.admit, self.expand, self.list_orders, self.list_due, self.list_due_pages, self.settle, self.cancel,
-            self.archive,
+            self.admit, self.release, self.expand, self.list_orders, self.list_due, self.list_due_pages, self.settle,
+            self.cancel, self.archive,
         ]  # fmt: skip
 
     def dispatching(self) -> list[Callable[..., Any]]:
@@ -165,6 +167,13 @@ class FakeMirroring:
         if self.refusal is not None:
             raise self.refusal
         return self.admission
+
+    @activity.defn
+    async def release(self, order: MirrorOrderInput) -> Admission:
+        self.calls.append("release")
+        if self.release_holds is not None:
+            await self.release_holds.wait()
+        return self.released.pop(0)
 
     @activity.defn
     async def expand(self, key: ShardKey) -> dict[str, int]:
