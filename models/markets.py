@@ -21,7 +21,10 @@ class MarketCalendar(SQLModel, table=True):
 
 
 class MarketSession(SQLModel, table=True):
-    """A stretch of trading of one day, in UTC; a day with a break has two. Shared by all tenants."""
+    """A stretch of trading of one day, in UTC; a day with a break has two. Shared by all tenants.
+
+    `withdrawn`: it was published once and is no more.
+    """
 
     __tablename__ = "market_sessions"
     __table_args__ = (CheckConstraint("closes_at > opens_at", name="ck_market_sessions_order"),)
@@ -30,3 +33,4 @@ class MarketSession(SQLModel, table=True):
     opens_at: datetime = Field(sa_type=DateTime(timezone=True), primary_key=True)
     closes_at: datetime = timestamp()
     session_date: date
+    withdrawn: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})

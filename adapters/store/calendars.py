@@ -18,14 +18,14 @@ def market(calendar: str, at: str) -> str:
 
     Told of a moment and not by reading a list, so that an order's statement stays one look-up by key.
     """
-    of_calendar = f"n.calendar = {calendar}"
+    stored = f"market_sessions n WHERE n.calendar = {calendar} AND NOT n.withdrawn"
     return f"""
 CASE WHEN {calendar} <> '{ALWAYS}' THEN jsonb_build_object('calendar', {calendar},
   'covered', EXISTS (SELECT 1 FROM market_calendars n
-    WHERE {of_calendar} AND n.covers_from <= {at} AND n.covers_until > {at}),
-  'closes_at', (SELECT n.closes_at FROM market_sessions n
-    WHERE {of_calendar} AND n.opens_at <= {at} AND n.closes_at > {at} ORDER BY n.opens_at DESC LIMIT 1),
-  'opens_at', (SELECT min(n.opens_at) FROM market_sessions n WHERE {of_calendar} AND n.opens_at > {at})) END
+    WHERE n.calendar = {calendar} AND n.covers_from <= {at} AND n.covers_until > {at}),
+  'closes_at', (SELECT n.closes_at FROM {stored}
+    AND n.opens_at <= {at} AND n.closes_at > {at} ORDER BY n.opens_at DESC LIMIT 1),
+  'opens_at', (SELECT min(n.opens_at) FROM {stored} AND n.opens_at > {at})) END
 """
 
 
@@ -42,13 +42,15 @@ _REPLACE = """
 WITH new AS (
   SELECT * FROM jsonb_to_recordset(%(rows)s) AS x(opens_at timestamptz, closes_at timestamptz, session_date date)
 ), gone AS (
-  DELETE FROM market_sessions s WHERE s.calendar = %(calendar)s AND s.opens_at >= %(covers_from)s
+  UPDATE market_sessions s SET withdrawn = true
+  WHERE s.calendar = %(calendar)s AND s.opens_at >= %(covers_from)s AND NOT s.withdrawn
     AND NOT EXISTS (SELECT 1 FROM new WHERE new.opens_at = s.opens_at) RETURNING 1
 ), kept AS (
   INSERT INTO market_sessions AS s (calendar, opens_at, closes_at, session_date)
   SELECT %(calendar)s, opens_at, closes_at, session_date FROM new
-  ON CONFLICT (calendar, opens_at) DO UPDATE SET closes_at = excluded.closes_at, session_date = excluded.session_date
-  WHERE (s.closes_at, s.session_date) <> (excluded.closes_at, excluded.session_date) RETURNING 1
+  ON CONFLICT (calendar, opens_at) DO UPDATE SET closes_at = excluded.closes_at, session_date = excluded.session_date,
+    withdrawn = false
+  WHERE s.withdrawn OR (s.closes_at, s.session_date) <> (excluded.closes_at, excluded.session_date) RETURNING 1
 )
 SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept) AS changed
 """
@@ -59,7 +61,7 @@ UNION SELECT calendar FROM market_calendars ORDER BY 1
 """
 _COVERAGE = f"""
 SELECT x.calendar, x.used, k.covers_from, k.covers_until, k.source, k.refreshed_at,
-  (SELECT count(*) FROM market_sessions s WHERE s.calendar = x.calendar) AS sessions
+  (SELECT count(*) FROM market_sessions s WHERE s.calendar = x.calendar AND NOT s.withdrawn) AS sessions
 FROM (SELECT calendar, bool_or(used) AS used FROM (
     SELECT DISTINCT calendar, true AS used FROM instruments WHERE calendar <> '{ALWAYS}'
     UNION ALL SELECT calendar, false FROM market_calendars) n GROUP BY calendar) x
@@ -72,7 +74,7 @@ WHERE i.calendar <> '{ALWAYS}'
 """
 _DAYS = """
 SELECT session_date, opens_at, closes_at FROM market_sessions
-WHERE calendar = %s AND session_date BETWEEN %s AND %s ORDER BY opens_at
+WHERE calendar = %s AND NOT withdrawn AND session_date BETWEEN %s AND %s ORDER BY opens_at
 """
 
 

@@ -17,8 +17,8 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.endpoints import count_health
 from domain import guards
 from domain.breaker import BreakerPolicy
-from domain.credentials import Status
 from domain.calendars import flags_of, read_market
+from domain.credentials import Status
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
 from domain.guards import GuardFacts
 from domain.legs import Money

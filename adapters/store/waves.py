@@ -18,8 +18,8 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.expansion import CARRY, in_lock_order, read_page
 from adapters.store.frozen import SizedOrder, Sizer, sized
 from domain import guards
-from domain.credentials import Status
 from domain.calendars import flags_of, read_market
+from domain.credentials import Status
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce

@@ -64,10 +64,11 @@ def _sessions() -> None:
         sa.Column("opens_at", sa.DateTime(timezone=True), primary_key=True),
         sa.Column("closes_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("session_date", sa.Date(), nullable=False),
+        sa.Column("withdrawn", sa.Boolean(), server_default="false", nullable=False),
         sa.CheckConstraint("closes_at > opens_at", name="ck_market_sessions_order"),
     )
     SHARED["market_calendars"] = "SELECT, INSERT, UPDATE"
-    SHARED["market_sessions"] = "SELECT, INSERT, UPDATE, DELETE"
+    SHARED["market_sessions"] = "SELECT, INSERT, UPDATE"
     op.add_column("instruments", _text("calendar", nullable=True))
     op.add_column(
         "instruments", sa.Column("flags", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
