@@ -59,9 +59,9 @@ async def told(floor: Floor, mo_id: str) -> list[str]:
     return [event["action"] for event in events]
 
 
-async def held(floor: Floor) -> Decimal:
+async def held(floor: Floor) -> int:
     found = await floor.rows("SELECT qty FROM positions WHERE holder_id = %s AND symbol = %s", floor.vault_id, EQUITY)
-    return found[0]["qty"] if found else Decimal(0)
+    return int(found[0]["qty"]) if found else 0
 
 
 async def test_an_open_is_refused_with_the_time_of_the_opening_and_recorded(floor: Floor) -> None:
