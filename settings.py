@@ -201,6 +201,23 @@ class RoutingSettings(BaseModel):
         return RoutingTerms(self.conversion_fee_bps, self.trade_fee_bps, self.slippage_bps, self.max_depeg_bps)
 
 
+class StreamSettings(BaseModel):
+    """Venues' reports of orders as they come. Polling finds the same a little later, so off changes latency only."""
+
+    enabled: bool = Field(default=True, description="Listen to accounts at venues that stream.")
+    accounts_per_shard: int = Field(default=50, ge=5, le=500, description="Connections of one activity.")
+    shards_at_once: int = Field(default=20, ge=2, le=500, description="Activities per worker of role followers.")
+    look_every_s: int = Field(default=5, ge=1, le=60, description="Between two looks for accounts that come and go.")
+    tell_every_s: int = Field(default=60, ge=4, description="Between two updates of what the console shows.")
+    connecting_at_once: int = Field(default=10, ge=1, description="Accounts that connect at once, per worker.")
+    connect_timeout_s: int = Field(
+        default=30, ge=1, description="Until a connection must stand, its look back included."
+    )
+    backoff_ms: int = Field(default=500, ge=10, description="Wait after a broken connection; doubles up to:")
+    backoff_max_s: int = Field(default=60, ge=1, description="The longest wait, whatever the venue asks for.")
+    refused_every_s: int = Field(default=900, ge=1, description="Between attempts with a credential that is refused.")
+
+
 class RelaySettings(BaseModel):
     batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
     idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
@@ -253,6 +270,7 @@ class Settings(BaseSettings):
     prices: PriceSettings = Field(default_factory=PriceSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    streams: StreamSettings = Field(default_factory=StreamSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

@@ -29,6 +29,8 @@ from activities.prices import PriceActivities
 from activities.reconciliation import Limits, ReconciliationActivities
 from activities.redrive import RedriveActivities
 from activities.sending import Sending
+from activities.stream_line import Means, Patience
+from activities.streams import StreamActivities, StreamLimits
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.kill.channel import open_redis
@@ -54,15 +56,18 @@ from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
 from adapters.store.releasing import ReleaseStore
 from adapters.store.settlement import SettlementStore
+from adapters.store.streams import StreamStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
 from domain.breaker import BreakerPolicy
+from domain.ports import Streaming
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
 from temporal.flattening import Owners
 from temporal.orders import MirrorOrders
 from temporal.reconciliations import Corrections, keep_schedules
+from temporal.streams import HeartbeatShards, OrderOwners
 from workflows.registry import ALL
 
 _log = logging.getLogger("vanta.worker")
@@ -132,7 +137,8 @@ async def followers(clients: Clients) -> list[Any]:
     """
     # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
     tasks = clients.settings.dispatch.follower_tasks
-    return [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
+    services = [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
+    return services + await _streams(clients)
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -240,6 +246,41 @@ def _reconciliation(clients: Clients) -> Worker:
     return _worker(clients, queues.RECONCILIATION, steps, ALL, settings.dispatch.follower_tasks)
 
 
+async def _streams(clients: Clients) -> list[Worker]:
+    """Listens to the accounts at every venue that streams; without it, polls find what happens to orders."""
+    settings, limits = clients.settings, clients.settings.streams
+    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
+    clients.stack.push_async_callback(close_brokers, brokers)
+    venues = [venue for venue, broker in brokers.items() if isinstance(broker, Streaming)]
+    for venue in venues:
+        every = timedelta(seconds=60)
+        await schedules.ensure_streams(clients.temporal, venue, every=every, paused=not limits.enabled)
+    if not venues or not limits.enabled:
+        return []
+    store = StreamStore(clients.database)
+    patience = Patience(
+        connect=timedelta(seconds=limits.connect_timeout_s),
+        first=timedelta(milliseconds=limits.backoff_ms),
+        most=timedelta(seconds=limits.backoff_max_s),
+        refused=timedelta(seconds=limits.refused_every_s),
+    )
+    means = Means(
+        store,
+        DispatchStore(clients.database),
+        Accounts(brokers, SecretBox(settings.secrets.master_keys.get_secret_value())),
+        OrderOwners(clients.temporal),
+        asyncio.Semaphore(limits.connecting_at_once),
+        patience,
+    )
+    counting = StreamLimits(
+        limits.accounts_per_shard, timedelta(seconds=limits.look_every_s), timedelta(seconds=limits.tell_every_s)
+    )
+    streaming = StreamActivities(store, means, HeartbeatShards(clients.temporal), counting)
+    steps: list[Callable[..., Any]] = [streaming.watch_streams, streaming.stream_orders]
+    most = limits.shards_at_once + len(venues)
+    return [_worker(clients, queues.STREAMS, steps, ALL, settings.dispatch.follower_tasks, activities=most)]
+
+
 async def _keep_reconciling(clients: Clients) -> None:
     limits = clients.settings.reconcile
     vaults = ReconciliationStore(clients.database).open_vaults
@@ -284,6 +325,7 @@ def _worker(
     steps: Sequence[Callable[..., Any]],
     workflows: Sequence[type] = (),
     workflow_tasks: int | None = None,
+    activities: int | None = None,
 ) -> Worker:
     temporal = clients.settings.temporal
     return Worker(
@@ -293,7 +335,7 @@ def _worker(
         workflows=workflows,
         max_cached_workflows=temporal.max_cached_workflows if workflows else 0,
         max_concurrent_workflow_tasks=workflow_tasks,
-        max_concurrent_activities=temporal.max_activities,
+        max_concurrent_activities=activities or temporal.max_activities,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         graceful_shutdown_timeout=timedelta(seconds=temporal.graceful_shutdown_s),

@@ -38,6 +38,10 @@ class Accounts:
             return Statement(unreachable=f"internal_error: {type(error).__name__}")
         return Statement(positions, orders, money)
 
+    async def open(self, given: BrokerKey) -> tuple[Broker, BrokerCredentials]:
+        """For who keeps a connection of the account's. Raises SecretUnavailable."""
+        return self._broker(given), self._credentials(given)
+
     def _broker(self, given: BrokerKey) -> Broker:
         broker = self._brokers.get(given.venue)
         if broker is None:

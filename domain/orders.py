@@ -79,7 +79,8 @@ _REPORTED = frozenset({_F.ACK, _F.PARTIALLY_FILLED, _F.CONFIRMED, _F.REJECTED, _
 FOLLOWER_TRANSITIONS: dict[FollowerState, frozenset[FollowerState]] = {
     _F.SIZED: frozenset({_F.SENT, _F.KILLED, _F.CANCELLED, _F.DEAD_LETTER}),
     _F.SENT: _REPORTED | {_F.RETRY, _F.UNKNOWN, _F.DEAD_LETTER},
-    _F.RETRY: frozenset({_F.SENT, _F.KILLED, _F.CANCELLED, _F.DEAD_LETTER}),
+    # What was taken for absent may be reported after all; then it is the venue's to say what it is.
+    _F.RETRY: frozenset({_F.SENT, _F.UNKNOWN, _F.KILLED, _F.CANCELLED, _F.DEAD_LETTER}),
     _F.UNKNOWN: _REPORTED | {_F.SENT, _F.RETRY, _F.DEAD_LETTER},
     _F.ACK: frozenset({_F.PARTIALLY_FILLED, _F.CONFIRMED, _F.REJECTED, _F.CANCELLED, _F.DEAD_LETTER}),
     _F.PARTIALLY_FILLED: frozenset({_F.PARTIALLY_FILLED, _F.CONFIRMED, _F.CANCELLED, _F.DEAD_LETTER}),

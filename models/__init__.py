@@ -9,7 +9,7 @@ from models.registry import Follower, Instrument, Position, Price, Vault
 from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue, Sender
 from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
-from models.venues import FollowerBalance, OrderLeg
+from models.venues import FollowerBalance, OrderLeg, StreamRefusal
 
 __all__ = [
     "Allotment",
@@ -44,6 +44,7 @@ __all__ = [
     "Sender",
     "Snapshot",
     "SnapshotPage",
+    "StreamRefusal",
     "Subscription",
     "Tenant",
     "User",

@@ -50,3 +50,15 @@ class FollowerBalance(SQLModel, table=True):
     currency: str = Field(primary_key=True)
     amount: Decimal = numeric()
     asof: datetime = timestamp(now=True)
+
+
+class StreamRefusal(SQLModel, table=True):
+    """An account whose venue refuses us its order stream, though not its key. `revision` is of that credential."""
+
+    __tablename__ = "stream_refusals"
+
+    cred_ref: str = Field(foreign_key="credentials.cred_ref", primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
+    revision: str
+    code: str
+    since: datetime = timestamp(now=True)

@@ -35,6 +35,11 @@ def redrive(mo_id: str, follower_id: str, dead_letter_id: int) -> str:
     return f"mirror/{mo_id}/{follower_id}/r{dead_letter_id}"
 
 
+def streams(venue: str) -> str:
+    """The venue's schedule; the server appends the time at which the workflow was started."""
+    return f"streams/{venue}"
+
+
 def reconcile(vault_id: str) -> str:
     """The vault's schedule; the server appends the time that a run was due."""
     return f"reconcile/{vault_id}"

@@ -42,5 +42,13 @@ PAGE_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=1),
     maximum_attempts=10,
 )  # fmt: skip
+# A shard of streams runs until it is ended; the heartbeat tells within seconds that its worker is gone. It never gives
+# up: whatever goes wrong with an account is waited for inside.
+STREAM_TIMEOUT = timedelta(days=30)
+STREAM_WATCH_TIMEOUT = timedelta(hours=1)
+STREAM_HEARTBEAT = timedelta(seconds=8)
+STREAM_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+)
 # What somebody asked for must not start or change half an hour later, when the database is back.
 OVERLAY_CHANGE_WITHIN = timedelta(minutes=1)

@@ -4,6 +4,7 @@ ORCHESTRATION = "vanta-orchestration"
 FOLLOWERS = "vanta-followers"
 DISPATCH = "vanta-dispatch"
 RECONCILIATION = "vanta-reconciliation"
+STREAMS = "vanta-streams"
 BROKER_PREFIX = "vanta-broker-"
 
 WEBHOOK_ROUTE = "webhook"

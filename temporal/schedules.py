@@ -20,6 +20,7 @@ from temporalio.common import TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.runs import ReconcileInput
+from domain.streams import StreamInput
 from temporal import ids, queues
 
 # The server's default is a year: after an outage it would read the queue once for every interval that was missed.
@@ -95,6 +96,30 @@ async def ensure_reconciliation(
             return ScheduleUpdate(schedule=schedule)
 
         await client.get_schedule_handle(name).update(update)
+
+
+async def ensure_streams(client: Client, venue: str, *, every: timedelta, paused: bool) -> None:
+    """See to it that the venue's streams run: a run goes on for ever, and is begun again should somebody end it."""
+    name = ids.streams(venue)
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(
+            "OrderStreamWorkflow",
+            StreamInput(venue),
+            id=name,
+            task_queue=queues.STREAMS,
+            static_summary=f"order streams of {venue}",
+        ),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
+        state=ScheduleState(paused=paused, note="streams are off" if paused else "fills as the venue reports them"),
+    )
+    handle = client.get_schedule_handle(name)
+    try:
+        await client.create_schedule(name, schedule)
+    except ScheduleAlreadyRunningError:
+        await handle.update(lambda _: ScheduleUpdate(schedule=schedule))
+    if not paused:
+        await handle.trigger()
 
 
 async def remove(client: Client, name: str) -> None:

@@ -78,6 +78,8 @@ class World:
         # Schedules keep quiet: a run would take the look-ups that a test has told the broker to break.
         quiet = {"VANTA_RECONCILE__EVERY_S": "86400", "VANTA_RECONCILE__STALE_AFTER_S": "1"}
         quiet |= {"VANTA_RECONCILE__LOOK_EVERY_S": "1"}
+        # So would a stream's look back. Tests of streams have workers of their own.
+        quiet |= {"VANTA_STREAMS__ENABLED": "false"}
         mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]

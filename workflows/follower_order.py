@@ -33,6 +33,7 @@ class FollowerOrderWorkflow:
         self._status = OrderStatus(start.order.state, start.order.attempts, Decimal(0))
         self._cancel = False
         self._cancel_passed_on = False
+        self._reports = 0
         self._redrive = start.redrive
         self._verdict: RedriveVerdict | None = None
 
@@ -66,6 +67,11 @@ class FollowerOrderWorkflow:
     def cancel(self) -> None:
         """The manager order was cancelled: stop retrying, and cancel at the venue what is open there."""
         self._cancel = True
+
+    @workflow.signal
+    def venue_reported(self) -> None:
+        """The venue's stream has moved the order, as the store knows: look at once instead of at the next poll."""
+        self._reports += 1
 
     @workflow.query
     def status(self) -> OrderStatus:
@@ -111,7 +117,9 @@ class FollowerOrderWorkflow:
             summary = f"attempt {order.attempts + 1} of {MAX_ATTEMPTS} is due after this"
             wait = timedelta(milliseconds=order.wait_ms)
             with suppress(TimeoutError):
-                await workflow.wait_condition(lambda: self._cancel, timeout=wait, timeout_summary=summary)
+                await workflow.wait_condition(
+                    lambda: self._cancel or self._reports > 0, timeout=wait, timeout_summary=summary
+                )
 
     async def _deliver(self) -> None:
         next_attempt = min(self._status.tries + 1, MAX_ATTEMPTS)
@@ -147,13 +155,14 @@ class FollowerOrderWorkflow:
         await self._follow(handle, "unconfirmed")
 
     async def _follow(self, handle: ActivityHandle[OrderStatus], give_up_reason: str) -> None:
-        """Take the activity's answer. A cancel cuts its waiting short once, so that the next look is at once.
+        """Take the activity's answer. A cancel or a streamed report cuts its waiting short, so that the next look is
+        at once.
 
-        The cancel waits for an attempt that is on the wire: its answer is worth more than the second it costs.
+        Both wait for an attempt that is on the wire: its answer is worth more than the second it costs.
         """
-        interrupted = False
+        interrupted, known = False, self._reports
         if not self._cancel:
-            await workflow.wait_condition(lambda: handle.done() or self._cancel)
+            await workflow.wait_condition(lambda: handle.done() or self._cancel or self._reports > known)
             if not handle.done():
                 interrupted = True
                 handle.cancel()

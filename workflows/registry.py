@@ -7,9 +7,10 @@ from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mark_prices import MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow
 from workflows.mirror_shard import MirrorShardWorkflow
+from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
-    ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow,
+    ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow, OrderStreamWorkflow,
 ]  # fmt: skip

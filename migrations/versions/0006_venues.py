@@ -8,15 +8,15 @@ down_revision = "0005"
 
 # Compared as text, so that the policies only filter and never choose an index, see migration 0004.
 ME = "tenant_id::text = current_setting('vanta.tenant_id', true)"
-GRANTS: dict[str, str] = {}
+GRANTS: dict[str, str] = {"stream_refusals": "SELECT, INSERT, UPDATE, DELETE"}
 SHARED: dict[str, str] = {}
 
 
 def upgrade() -> None:
-    _streams()
     _sessions()
     _legs()
     _credentials()
+    _streams()
     _secure()
 
 
@@ -45,7 +45,32 @@ def _tenant() -> sa.Column[object]:
 
 
 def _streams() -> None:
-    pass
+    op.create_table(
+        "stream_refusals",
+        _text("cred_ref"), sa.Column("tenant_id", sa.Uuid(), nullable=False), _text("revision"), _text("code"),
+        _now("since"),
+        sa.ForeignKeyConstraint(["cred_ref"], ["credentials.cred_ref"]),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
+        sa.PrimaryKeyConstraint("cred_ref"),
+    )  # fmt: skip
+    # A worker listens to the accounts of all tenants; this tells which there are and whose, and nothing else.
+    op.execute(
+        """
+        CREATE FUNCTION stream_accounts(wanted text) RETURNS TABLE (tenant_id uuid, cred_ref text, revision text)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT c.tenant_id, c.cred_ref::text, c.version || '/' || c.environment
+          FROM public.followers f JOIN public.vaults v USING (vault_id)
+          JOIN public.credentials c ON c.tenant_id = f.tenant_id
+            AND c.cred_ref IN (f.bridged_brokers ->> 'equities_ref', f.bridged_brokers ->> 'crypto_ref')
+          WHERE c.venue = wanted AND c.status = 'active' AND (
+            (v.status = 'open' AND f.mode <> 'shadow') OR EXISTS (
+              SELECT 1 FROM public.follower_orders o WHERE o.tenant_id = f.tenant_id AND o.follower_id = f.follower_id
+                AND o.route = wanted AND o.state IN ('sent', 'retry', 'unknown', 'ack', 'partially_filled')))
+        $$
+        """
+    )
+    op.execute("REVOKE ALL ON FUNCTION stream_accounts(text) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION stream_accounts(text) TO vanta_app")
 
 
 def _sessions() -> None:

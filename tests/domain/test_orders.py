@@ -32,7 +32,7 @@ FOLLOWER = {
     "sent": {
         "ack", "retry", "unknown", "partially_filled", "confirmed", "rejected", "cancelled", "dead_letter",
     },
-    "retry": {"sent", "killed", "cancelled", "dead_letter"},
+    "retry": {"sent", "unknown", "killed", "cancelled", "dead_letter"},
     "unknown": {
         "sent", "retry", "ack", "partially_filled", "confirmed", "rejected", "cancelled", "dead_letter",
     },

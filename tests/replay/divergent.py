@@ -9,6 +9,7 @@ from workflows.ingest_queue import IngestQueueWorkflow
 from workflows.mark_prices import Marked, MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
 from workflows.mirror_shard import MirrorShardWorkflow
+from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 
 with workflow.unsafe.imports_passed_through():
@@ -18,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
     from domain.overlays import Overlay
     from domain.runs import ReconcileInput, RunTotals
+    from domain.streams import StreamInput
     from temporal import search_attributes
 
 
@@ -115,4 +117,26 @@ class CallingOffTwice(FlattenWorkflow):
         return await super().run(scope)
 
 
-ALL = [Hesitating, LeavingOut, AdmittingTwice, ReadingTwice, MarkingTwice, OpeningTwice, HastyFlip, CallingOffTwice]
+@workflow.defn(name="OrderStreamWorkflow")
+class WatchingTwice(OrderStreamWorkflow):
+    @workflow.init
+    def __init__(self, start: StreamInput) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: StreamInput) -> None:
+        await self._watch()
+        await super().run(start)
+
+
+ALL = [
+    Hesitating,
+    LeavingOut,
+    AdmittingTwice,
+    ReadingTwice,
+    MarkingTwice,
+    OpeningTwice,
+    HastyFlip,
+    CallingOffTwice,
+    WatchingTwice,
+]

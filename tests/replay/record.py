@@ -33,6 +33,7 @@ from temporal import ids
 from temporal.redrives import Redrives
 from tests.flattening import flattened, halt
 from tests.flips import a_flip, about_to_expire, flips_of
+from tests.streaming import filled_between_polls, placed, streams_of
 from tests.world import ACTOR, World
 
 HISTORIES = Path(__file__).with_name("histories")
@@ -263,6 +264,21 @@ async def redriven(world: World) -> Found:
     return started
 
 
+async def streamed(world: World) -> Found:
+    """Streams of one account, then of two that may not share a shard; and an order whose owner is told of its fill."""
+    async with streams_of(world, accounts_per_shard=1) as streams:
+        follower, mo_id, fo_id = await placed(world, streams)
+        await placed(world, streams)
+        await filled_between_polls(world, mo_id, follower, fo_id)
+        await streams.broker.connected(follower)
+        await streams.broker.tell(follower, fo_id)
+        await world.settled(mo_id)
+    return {
+        "order_stream": streams.handle.id,
+        "follower_order_told_by_stream": ids.follower_order(mo_id, follower),
+    }
+
+
 async def _disable(world: World, followers: Sequence[str], *, undo: bool = False) -> None:
     """As the breaker does it, which makes a dead letter of what is due next."""
     async with world.database.cursor(world.tenant_id) as cursor:
@@ -275,7 +291,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     scenario.__name__: scenario
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
-        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat,
+        waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat, streamed,
     )
 }  # fmt: skip
 

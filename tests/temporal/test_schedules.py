@@ -1,11 +1,12 @@
 """Schedules on a real server: as configured, and as an operator left them."""
 
+import asyncio
 from datetime import timedelta
 
 from temporalio.testing import WorkflowEnvironment
 
 from temporal import ids
-from temporal.schedules import ensure_ingest, ensure_marks
+from temporal.schedules import ensure_ingest, ensure_marks, ensure_streams
 from tests.workflows.conftest import local  # noqa: F401  the same server as the workflows' tests have
 
 
@@ -25,3 +26,20 @@ async def test_the_queue_is_read_or_not_as_configured(local: WorkflowEnvironment
         await ensure_ingest(local.client, every_s=3_600, paused=paused)
         schedule = (await local.client.get_schedule_handle(ids.INGEST).describe()).schedule
         assert schedule.state.paused is paused
+
+
+async def test_streams_begin_at_once_where_they_are_on(local: WorkflowEnvironment):  # noqa: F811
+    every = timedelta(hours=1)
+    handle = local.client.get_schedule_handle(ids.streams("alpaca"))
+    await ensure_streams(local.client, "alpaca", every=every, paused=True)
+    assert (await handle.describe()).schedule.state.paused
+    assert (await handle.describe()).info.num_actions == 0
+    for _ in range(2):
+        await ensure_streams(local.client, "alpaca", every=every, paused=False)
+    async with asyncio.timeout(20):
+        while (described := await handle.describe()).info.num_actions == 0:
+            await asyncio.sleep(0.05)
+    assert not described.schedule.state.paused
+    [begun] = described.info.running_actions
+    assert begun.workflow_id.startswith("streams/alpaca")  # type: ignore[attr-defined]
+    await handle.delete()

@@ -59,6 +59,7 @@ class FakeDelivery:
         self.sending = asyncio.Event()
         self.wire: asyncio.Event | None = None  # an attempt is on the wire until it is set
         self.cancelled = False
+        self.poll_wait: timedelta | None = None  # as between late polls
         self._clock = clock
         self._answers, self._reports = list(answers), list(reports)
 
@@ -76,7 +77,7 @@ class FakeDelivery:
             self.move(orphaned(order))
         if self.order.state is F.UNKNOWN and not order.is_webhook:
             return self._ask()
-        if self.order.state in FOLLOWER_ENDS:
+        if self.order.state in FOLLOWER_ENDS | {F.ACK, F.PARTIALLY_FILLED}:
             return self._status()
         if self.cancelled:
             self.move(Change(order.fo_id, self.order.state, (F.CANCELLED,), reason="manager_order_cancelled"))
@@ -99,7 +100,7 @@ class FakeDelivery:
             self.move(reported(self.order, report, self.order.route))
         if self.order.state in FOLLOWER_ENDS:
             return self._status()
-        raise again_in("open", retry.poll_wait(activity.info().attempt), STILL_OPEN)
+        raise again_in("open", self.poll_wait or retry.poll_wait(activity.info().attempt), STILL_OPEN)
 
     @activity.defn
     async def cancel_at_venue(self, key: FollowerOrderKey) -> None:
@@ -122,7 +123,8 @@ class FakeDelivery:
     def _ask(self) -> OrderStatus:
         report = _next(self._reports)
         if report is None:
-            raise again_in("the venue cannot tell", retry.poll_wait(activity.info().attempt), STILL_OPEN)
+            wait = self.poll_wait or retry.poll_wait(activity.info().attempt)
+            raise again_in("the venue cannot tell", wait, STILL_OPEN)
         self.move(reported(self.order, report, self.order.route))
         return self._status()
 

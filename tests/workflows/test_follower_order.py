@@ -15,7 +15,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from domain import retry
-from domain.dispatch import PendingOrder
+from domain.dispatch import PendingOrder, reported
 from domain.mirroring import FollowerOrderInput
 from domain.orders import FollowerState
 from domain.ports import SendOutcome, VenueStatus
@@ -239,3 +239,45 @@ async def test_a_venue_that_refuses_the_cancel_is_followed_to_its_own_end(local:
         assert await _ended(handle) == F.CONFIRMED
     assert len(fake.times("cancel_at_venue")) == 1
     assert fake.order.filled_qty == 10
+
+
+async def test_a_streamed_fill_ends_the_wait_for_the_next_poll_at_once(local: WorkflowEnvironment):
+    order = own(state=F.ACK, route="alpaca")
+    fake = FakeDelivery(order, local.get_current_time, reports=[venue_order(V.WORKING)])
+    fake.poll_wait = timedelta(minutes=5)
+    async with workers(local, fake):
+        handle = await start(local, order)
+        await _waiting(handle)
+        fake.move(reported(fake.order, venue_order(V.FILLED, 10, Decimal(100)), "alpaca"))
+        await handle.signal(FollowerOrderWorkflow.venue_reported)
+        assert await _ended(handle) == F.CONFIRMED
+    assert len(fake.times("confirm")) == 2
+
+
+async def test_a_streamed_report_cuts_each_wait_short_and_no_attempt(local: WorkflowEnvironment):
+    order = own(state=F.SIZED, attempts=0, route="alpaca")
+    fake = FakeDelivery(order, local.get_current_time, answers=[SILENT], reports=[None])
+    fake.poll_wait = timedelta(minutes=5)
+    async with workers(local, fake):
+        handle = await start(local, order)
+        await _waiting(handle)
+        fake.move(reported(fake.order, venue_order(V.WORKING), "alpaca"))
+        await handle.signal(FollowerOrderWorkflow.venue_reported)
+        async with asyncio.timeout(20):
+            while not fake.times("confirm"):
+                await asyncio.sleep(0.01)
+        await _waiting(handle)
+        fake.move(reported(fake.order, venue_order(V.FILLED, 10, Decimal(100)), "alpaca"))
+        await handle.signal(FollowerOrderWorkflow.venue_reported)
+        assert await _ended(handle) == F.CONFIRMED
+    assert fake.order.attempts == 1
+
+
+async def test_a_streamed_report_ends_the_wait_that_the_wave_has_earned(local: WorkflowEnvironment):
+    order = own(state=F.RETRY, attempts=1, route="alpaca")
+    fake = FakeDelivery(replace(order, state=F.CONFIRMED), local.get_current_time)
+    async with workers(local, fake):
+        handle = await start(local, order, wait_ms=60_000)
+        await handle.signal(FollowerOrderWorkflow.venue_reported)
+        assert await _ended(handle) == F.CONFIRMED
+    assert fake.order.attempts == 1

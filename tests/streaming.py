@@ -1,0 +1,153 @@
+"""Streams of the tests' world: Alpaca's simulator asked over HTTP, and a line that tells what the test lets it tell."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.accounts import Accounts
+from activities.stream_line import Means, Patience
+from activities.streams import StreamActivities, StreamLimits
+from adapters.brokers.alpaca import AlpacaBroker
+from adapters.secretbox import SecretBox
+from adapters.store.dispatch import DispatchStore
+from adapters.store.enrolment import credential_ref
+from adapters.store.streams import StreamStore
+from domain.errors import VenueUnavailable
+from domain.ports import BrokerCredentials, VenueOrder
+from domain.streams import StreamAccount, StreamInput
+from temporal import ids
+from temporal.streams import HeartbeatShards, OrderOwners
+from tests.world import PRICES, World
+from workflows.order_stream import OrderStreamWorkflow
+
+SYMBOL, LIMIT, BELOW = "MSFT", "395", Decimal(390)
+
+
+class ToldAlpaca(AlpacaBroker):
+    """Its stream reports an order when `tell` is called; what is not told is a frame that was dropped."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(live_url=url, paper_url=url, timeout_ms=5_000, max_connections=10)
+        self.lines: dict[str, asyncio.Queue[VenueOrder | Exception]] = {}
+
+    async def reports(self, credentials: BrokerCredentials) -> AsyncGenerator[VenueOrder | None, None]:
+        frames = self.lines[credentials.key_id] = asyncio.Queue()
+        try:
+            yield None
+            while True:
+                frame = await frames.get()
+                if isinstance(frame, Exception):
+                    raise frame
+                yield frame
+        finally:
+            if self.lines.get(credentials.key_id) is frames:
+                del self.lines[credentials.key_id]
+
+    async def connected(self, follower_id: str) -> None:
+        async with asyncio.timeout(30):
+            while follower_id not in self.lines:
+                await asyncio.sleep(0.02)
+
+    async def tell(self, follower_id: str, fo_id: str) -> None:
+        report = await self.look_up(BrokerCredentials("test", follower_id, "secret"), fo_id)
+        assert report is not None
+        self.lines[follower_id].put_nowait(report)
+
+    def break_line(self, follower_id: str) -> None:
+        self.lines[follower_id].put_nowait(VenueUnavailable("no_answer", "cut by the test"))
+
+
+class _Only(StreamStore):
+    """Leaves other tests' accounts alone."""
+
+    followers: frozenset[str] = frozenset()
+
+    async def accounts(self, venue: str) -> list[StreamAccount]:
+        mine = {credential_ref(follower, venue) for follower in self.followers}
+        return [account for account in await super().accounts(venue) if account.cred_ref in mine]
+
+
+class Streams:
+    """`handle` is the workflow; `listen_to` says whose accounts there are."""
+
+    def __init__(self, handle: WorkflowHandle[OrderStreamWorkflow, None], broker: ToldAlpaca, store: _Only) -> None:
+        self.handle, self.broker, self._store = handle, broker, store
+
+    async def listen_to(self, *followers: str) -> None:
+        self._store.followers |= set(followers)
+        for follower in followers:
+            await self.broker.connected(follower)
+
+    async def taken(self, follower: str) -> None:
+        """All that the account's line has told is done with: it has been cut after that, and stands again."""
+        before = self.broker.lines[follower]
+        self.broker.break_line(follower)
+        async with asyncio.timeout(20):
+            while self.broker.lines.get(follower, before) is before:
+                await asyncio.sleep(0.02)
+
+
+async def placed(world: World, streams: Streams | None) -> tuple[str, str, str]:
+    """A follower, a manager order and the follower's order, open at its broker until the market falls."""
+    vault = await world.vault()
+    follower = await world.bridged(vault)
+    if streams is not None:
+        await streams.listen_to(follower)
+    mo_id = (await world.submit(vault, "buy", 10, SYMBOL, type="limit", limit_price=LIMIT, tif="gtc")).mo_id
+    await world.until(mo_id, lambda o: follower in o and o[follower]["state"] == "ack")
+    return follower, mo_id, (await world.follower_orders(mo_id))[follower]["fo_id"]
+
+
+async def filled_between_polls(world: World, mo_id: str, follower: str, fo_id: str) -> None:
+    """Let the market fall while the order's owner will not ask for it within the next seconds."""
+    owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
+    async with asyncio.timeout(40):
+        while not await _polls_late(owner):
+            await asyncio.sleep(0.05)
+    world.alpaca.set_asset(SYMBOL, BELOW)
+    assert world.alpaca.orders(fo_id)[0]["statuses"] == ["filled"]
+    world.alpaca.set_asset(SYMBOL, PRICES[SYMBOL])
+    assert (await world.follower_orders(mo_id))[follower]["state"] == "ack"
+
+
+async def _polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
+    try:
+        pending = (await owner.describe()).raw_description.pending_activities
+    except RPCError:  # it is started a moment after the wave
+        return False
+    due = [a.next_attempt_schedule_time.ToDatetime(UTC) for a in pending if a.HasField("next_attempt_schedule_time")]
+    return bool(due) and min(due) - datetime.now(UTC) > timedelta(seconds=4)
+
+
+@asynccontextmanager
+async def streams_of(world: World, *, accounts_per_shard: int = 50) -> AsyncIterator[Streams]:
+    """The venue's streams, served within the test's own process for as long as the block lasts."""
+    broker, store = ToldAlpaca(world.alpaca.url), _Only(world.database)
+    accounts = Accounts({"alpaca": broker}, SecretBox(world.settings.secrets.master_keys.get_secret_value()))
+    means = Means(
+        store, DispatchStore(world.database), accounts, OrderOwners(world.temporal), asyncio.Semaphore(5),
+        Patience(first=timedelta(milliseconds=50)),
+    )  # fmt: skip
+    limits = StreamLimits(accounts_per_shard, timedelta(milliseconds=200), timedelta(seconds=2))
+    streaming = StreamActivities(store, means, HeartbeatShards(world.temporal), limits)
+    queue = f"vanta-streams-{uuid.uuid4().hex}"
+    async with Worker(
+        world.temporal, task_queue=queue, workflows=[OrderStreamWorkflow],
+        activities=[streaming.watch_streams, streaming.stream_orders], graceful_shutdown_timeout=timedelta(seconds=5),
+    ):  # fmt: skip
+        handle = await world.temporal.start_workflow(
+            OrderStreamWorkflow.run, StreamInput("alpaca"), id=f"streams/alpaca-{uuid.uuid4().hex}", task_queue=queue
+        )
+        try:
+            yield Streams(handle, broker, store)
+        finally:
+            await handle.terminate()
+            await broker.close()
