@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from domain import explain_size, explain_timeline
-from domain.explain_words import SENDABLE, number, reason_words, side_words, words
+from domain import explain_legs, explain_size, explain_timeline
+from domain.explain_words import SENDABLE, number, side_words, stop_words, words
 from domain.sizing import plain
 
 Row = Mapping[str, Any]
@@ -39,12 +39,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`why` this order, why this `size`, why now (`timeline`); `text` is a short paragraph for the follower."""
+    """`why` this order, why this `size`, why now (`timeline`); `text` is a short paragraph for the follower.
+
+    `money` is what was changed before it, leg by leg.
+    """
 
     why: tuple[Item, ...]
     size: tuple[Item, ...]
     timeline: tuple[Moment, ...]
     text: str
+    money: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Story:
     attempts: Sequence[Row]
     fills: Sequence[Row]
     events: Sequence[Row]
+    legs: Sequence[Row] = ()
 
     def first(self, entity: str, *actions: str) -> int | None:
         """The id of the entity's first event, or of its first with one of these actions."""
@@ -80,7 +85,7 @@ def explain(story: Story) -> Explanation:
         Moment(event["ts"], event["action"], event["actor"], text, int(event["event_id"]))
         for event, text in explain_timeline.moments(story.order, story.manager, story.attempts, story.events)
     )
-    return Explanation(_why(story), size, timeline, _text(story))
+    return Explanation(_why(story), size, timeline, _text(story), _money(story))
 
 
 def _why(story: Story) -> tuple[Item, ...]:
@@ -101,6 +106,16 @@ def _why(story: Story) -> tuple[Item, ...]:
         found.append(Item("hedge", f"It hedges your order in {manager['symbol']}.", sized))
     if stopped := _stopped(story):
         found.append(stopped)
+    return tuple(found)
+
+
+def _money(story: Story) -> tuple[Item, ...]:
+    found = []
+    for leg, text in explain_legs.sentences(story.legs):
+        its = [e for e in story.events if e["entity"] == "order_leg" and e["payload"]["leg_id"] == leg["leg_id"]]
+        found.append(Item("leg", text, int(its[-1]["event_id"]) if its else None))
+    if (left := explain_legs.left(story.order, story.legs)) is not None:
+        found.append(Item("left", left, None))
     return tuple(found)
 
 
@@ -138,7 +153,7 @@ def _stopped(story: Story) -> Item | None:
     if order["state"] not in {"skipped", "killed", "cancelled", "rejected", "dead_letter", "shadowed"}:
         return None
     event = next((e for e in reversed(story.events) if e["action"] == order["state"]), None)
-    text = f"It is {words(order['state'])}: {reason_words(order['reason'])}."
+    text = f"It is {words(order['state'])}: {stop_words(order)}."
     if order["state"] == "shadowed":
         text = "It is only shadowed: your mode is shadow, so nothing is sent."
     return Item("stop", text, None if event is None else int(event["event_id"]))
@@ -152,7 +167,9 @@ def _text(story: Story) -> str:
     asked += manager["symbol"] + (f" ({reasons})" if reasons else "") + "."
     if manager.get("kind", "order") in _KINDS:
         asked = _KINDS[manager["kind"]].format(symbol=manager["symbol"]) + "."
-    return " ".join((asked, explain_size.share(order), _ending(story)))
+    # A leg that failed has said it already.
+    left = None if order.get("reason") == "leg_failed" else explain_legs.left(order, story.legs)
+    return " ".join((asked, explain_size.share(order), _ending(story), *([] if left is None else [left])))
 
 
 def _ending(story: Story) -> str:
@@ -160,7 +177,7 @@ def _ending(story: Story) -> str:
     state, filled = order["state"], Decimal(str(order["filled_qty"]))
     head = _ENDINGS.get(state, "")
     if state in {"cancelled", "killed", "rejected", "dead_letter"}:
-        head = f"{head} {reason_words(order['reason'])}.".replace("..", ".")
+        head = f"{head} {stop_words(order)}.".replace("..", ".")
     if state not in SENDABLE:
         return head
     tries = len([attempt for attempt in story.attempts if attempt["attempt_no"]])

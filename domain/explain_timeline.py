@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from domain.explain_legs import told
 from domain.explain_words import guard_names, number, reason_words, side_words, words
 from domain.ports import STOPPED
 
@@ -12,11 +13,13 @@ Row = Mapping[str, Any]
 def moments(
     order: Row, manager: Row, attempts: Sequence[Row], events: Sequence[Row]
 ) -> Iterator[tuple[Row, str]]:  # fmt: skip
-    """The manager order's and the follower order's events with what they say; others are left out."""
+    """The manager order's, the follower order's and its legs' events with what they say; others are left out."""
     by_number = {int(attempt["attempt_no"]): attempt for attempt in attempts}
     for event in events:
         if event["entity"] == "manager_order":
             yield event, _manager(event, manager)
+        elif event["entity"] == "order_leg":
+            yield event, f"Leg {event['payload']['leg_no']}: {told(event['payload'], event['action'])}"
         elif event["entity"] == "follower_order":
             yield event, _follower(event, order, by_number)
 

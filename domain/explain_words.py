@@ -1,5 +1,6 @@
 """Codes in plain words, for explanations. A code that is not here is shown with blanks for underscores."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -20,13 +21,16 @@ _REASONS = {
     "calendar_unknown": "nobody knew whether its exchange was open",
     "close_only": "your subscription allows reductions only",
     "credential_broken": "your broker account's key does not work and has to be replaced",
+    "depegged": "USDC was off its peg",
     "endpoint_disabled": "your endpoint is disabled",
     "expired": "the manager order's time is over",
     "instrument_close_only": "its venue took reductions only",
     "instrument_halted": "its venue had halted it",
     "instrument_limit_only": "its venue took limit orders only",
     "instrument_post_only": "its venue took post-only orders only",
+    "insufficient_funds": "your account had too little money for it",
     "kill_switch": "your kill switch was on",
+    "leg_failed": "a step towards it failed",
     "manager_order_cancelled": "the manager cancelled the order",
     "market_closed": "its exchange had closed",
     "missing_cap": "mode capped needs a cap, and none is set",
@@ -36,6 +40,7 @@ _REASONS = {
     "nothing_held": "you held nothing that it could reduce",
     "nothing_to_hedge": "the order that it hedges came to nothing",
     "outside_session": "the vault's trading hours were over",
+    "peg_unknown": "no present price of USDC was known",
     "redriven": "an operator sent it again",
     "retries_exhausted": "five attempts failed",
     "short_not_allowed": "it would have opened a short, which you do not allow",
@@ -47,6 +52,7 @@ _REASONS = {
     "vault_halt_opens": "trading was halted for new positions",
     "vault_maintenance": "the vault was in maintenance",
 }
+_TOLD_IN_FULL = frozenset({"depegged", "insufficient_funds", "leg_failed", "no_route", "peg_unknown"})
 _GUARDS = {
     "kill_switch": "kill switch off",
     "halt": "no halt",
@@ -68,6 +74,12 @@ def words(code: Any) -> str:
 
 def reason_words(reason: str | None) -> str:
     return "no reason was given" if reason is None else _REASONS.get(reason, words(reason))
+
+
+def stop_words(order: Mapping[str, Any]) -> str:
+    """Why it is over: a dead letter for want of money in the amounts that were told then."""
+    said = order.get("last_error") if order["state"] == "dead_letter" else None
+    return str(said) if said and order["reason"] in _TOLD_IN_FULL else reason_words(order["reason"])
 
 
 def guard_names(version: str | None) -> str:

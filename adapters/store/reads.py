@@ -17,7 +17,7 @@ from adapters.store.stories import read_story
 from domain.errors import InvalidInput
 from domain.explain import Story
 from domain.requests import Slice
-from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, NavMark, Vault
+from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, NavMark, OrderLeg, Vault
 
 _T = TypeVar("_T", bound=SQLModel)
 
@@ -32,11 +32,12 @@ class ManagerOrderView:
 
 @dataclass(frozen=True, slots=True)
 class FollowerOrderView:
-    """`story` is all that its explanation is told from."""
+    """`story` is all that its explanation is told from; `legs` are those of a routed order, by plan."""
 
     order: FollowerOrder
     attempts: Sequence[Attempt]
     fills: Sequence[Fill]
+    legs: Sequence[OrderLeg]
     story: Story
 
 
@@ -86,7 +87,9 @@ class Reads:
         async with self._database.session(tenant_id) as session:
             order = await require(session, FollowerOrder, "follower_order", fo_id)
             tries, filled = (await session.exec(attempts)).all(), (await session.exec(fills)).all()
-            return FollowerOrderView(order, tries, filled, await read_story(session, order, tries, filled))
+            legs = (await session.exec(_legs(fo_id))).all()
+            story = await read_story(session, order, tries, filled, legs)
+            return FollowerOrderView(order, tries, filled, legs, story)
 
     async def dag(self, tenant_id: str, mo_id: str) -> bytes:
         """UTF-8 JSON of the order's whole tree. Raises NotFound."""
@@ -109,6 +112,11 @@ class Reads:
     async def _all(self, tenant_id: str, wanted: SelectOfScalar[_T]) -> Sequence[_T]:
         async with self._database.session(tenant_id) as session:
             return (await session.exec(wanted)).all()
+
+
+def _legs(fo_id: str) -> SelectOfScalar[OrderLeg]:
+    by_number = (col(OrderLeg.plan), col(OrderLeg.leg_no))
+    return select(OrderLeg).where(OrderLeg.fo_id == fo_id).order_by(*by_number)
 
 
 def filtered(

@@ -7,11 +7,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.store.entities import require
 from domain.explain import Story
-from models import Attempt, AuditEvent, Fill, FollowerOrder, ManagerOrder, Snapshot
+from models import Attempt, AuditEvent, Fill, FollowerOrder, ManagerOrder, OrderLeg, Snapshot
 
 
 async def read_story(
-    session: AsyncSession, order: FollowerOrder, attempts: Sequence[Attempt], fills: Sequence[Fill]
+    session: AsyncSession,
+    order: FollowerOrder,
+    attempts: Sequence[Attempt],
+    fills: Sequence[Fill],
+    legs: Sequence[OrderLeg] = (),
 ) -> Story:
     """By the manager order's index, as events have none by entity: it would cost every writer what few readers need."""
     manager = await require(session, ManagerOrder, "manager_order", order.mo_id)
@@ -27,4 +31,5 @@ async def read_story(
         attempts=[attempt.model_dump() for attempt in attempts],
         fills=[fill.model_dump() for fill in fills],
         events=[event.model_dump() for event in events],
+        legs=[leg.model_dump() for leg in legs],
     )

@@ -9,7 +9,7 @@ from api.deps import Auditor, FollowerOrderId, OrderReader, ServicesDep
 from api.paging import Page, Reference, SinceQuery, Text, page
 from api.schemas.audit import AuditEvent
 from api.schemas.common import problems
-from api.schemas.orders import Attempt, Explanation, Fill, FollowerOrder, FollowerOrderDetail
+from api.schemas.orders import Attempt, Explanation, Fill, FollowerOrder, FollowerOrderDetail, OrderLeg
 from domain.explain import explain
 from domain.orders import FollowerState
 
@@ -52,11 +52,12 @@ async def list_follower_orders(
     responses=problems(404),
 )
 async def get_follower_order(caller: OrderReader, services: ServicesDep, fo_id: FollowerOrderId) -> FollowerOrderDetail:
-    """One follower order with its sizing trace, attempts and fills, and why it is as it is: in words, by event."""
+    """One follower order with its sizing trace, legs, attempts and fills; why it is as it is in words, by event."""
     found = await services.reads.follower_order(caller.tenant_id, fo_id)
     shown = FollowerOrderDetail.model_validate(found.order)
     shown.attempts = [Attempt.model_validate(row) for row in found.attempts]
     shown.fills = [Fill.model_validate(row) for row in found.fills]
+    shown.legs = [OrderLeg.model_validate(row) for row in found.legs]
     shown.explanation = Explanation.model_validate(explain(found.story))
     return shown
 

@@ -140,6 +140,29 @@ class Fill(Answer):
     ts: datetime
 
 
+class OrderLeg(Answer):
+    """A step towards a routed order: money that is changed (`convert`), or the order itself (`trade`).
+
+    `amount` of `source` is given for `expected` of `target`; `received` and `fee`, in `target` for a conversion, are
+    the venue's own. The highest `plan` is in force. A trade stays `planned`: its fate is the order's.
+    """
+
+    plan: int
+    leg_no: int
+    leg_id: str
+    kind: str
+    source: str
+    target: str
+    amount: DecimalStr
+    expected: DecimalStr
+    received: DecimalStr | None
+    fee: DecimalStr
+    ref: str | None
+    state: str
+    reason: str | None
+    updated_at: datetime
+
+
 class TraceStep(Answer):
     rule: str
     value: str
@@ -170,6 +193,7 @@ class Explanation(Answer):
     size: list[Reason] = Field(description="One sentence for every factor, cap and rounding, in their order.")
     timeline: list[Moment] = Field(description="Admission, guards passed at each claim, answers, waits, fills, end.")
     text: str
+    money: list[Reason] = Field(description="What was changed before it, leg by leg, and what is left of that.")
 
 
 class FollowerOrderDetail(FollowerOrder):
@@ -182,6 +206,7 @@ class FollowerOrderDetail(FollowerOrder):
     audit: dict[str, Any]
     attempts: list[Attempt] = Field(default=[])
     fills: list[Fill] = Field(default=[])
+    legs: list[OrderLeg] = Field(default=[], description="Of an order whose money may have to be changed first.")
     explanation: Explanation | None = None
 
 

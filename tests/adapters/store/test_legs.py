@@ -16,10 +16,14 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.legs import LegStore
+from adapters.store.reads import Reads
 from adapters.store.redrive import RedriveStore
 from adapters.store.registry import Registry
 from adapters.store.waves import WaveStore
+from api.schemas.orders import OrderLeg
 from domain.enrolment import BrokerAccount
+from domain.explain import Explanation, explain
+from domain.explain_legs import left
 from domain.mirroring import RedriveRequest
 from domain.orders import FollowerState
 from domain.routing import RoutingTerms
@@ -89,6 +93,11 @@ class Desk:
     async def told(self, fo_id: str) -> list[str]:
         statement = "SELECT action FROM audit_events WHERE entity = 'order_leg' AND entity_id = %s ORDER BY event_id"
         return [row["action"] for row in await self.floor.rows(statement, fo_id)]
+
+    async def explained(self, fo_id: str) -> Explanation:
+        view = await Reads(self.floor.database).follower_order(self.floor.tenant_id, fo_id)
+        assert [OrderLeg.model_validate(row).leg_id for row in view.legs] == [leg["leg_id"] for leg in view.story.legs]
+        return explain(view.story)
 
     async def redrive(self, fo_id: str) -> bool:
         [letter] = await self.floor.rows(
@@ -343,3 +352,52 @@ async def test_consent_that_is_taken_back_does_not_lose_a_conversion_under_way(d
     await desk.deliver(fo_id)
     assert (await desk.legs(fo_id))[0] == (1, 1, "convert", "done")
     assert (await desk.row(fo_id))["state"] == "confirmed"
+
+
+async def test_a_routed_order_is_explained_leg_by_leg_and_each_by_its_event(desk: Desk) -> None:
+    fo_id = await desk.order()
+    await desk.deliver(fo_id)
+    explained = await desk.explained(fo_id)
+    assert [item.text for item in explained.money] == [
+        "Leg 1 of 2: 2,020.00 USD were changed into 2,020.00 USDC, for a fee of 0.00 USDC.",
+        "Leg 2 of 2: the order itself, for at most 2,020.00 USDC.",
+    ]
+    assert all(item.event_id for item in explained.money)
+    told = [moment.text for moment in explained.timeline]
+    assert "Leg 1: the venue offers 2,020.00 USDC for 2,020.00 USD, for a fee of 0.00 USDC." in told
+    assert "Leg 1: 2,020.00 USD are being changed into 2,020.00 USDC." in told
+
+
+async def test_what_lies_there_when_the_order_was_refused_is_said_to_the_follower(desk: Desk) -> None:
+    desk.exchange.refuses = {"submit": "halted"}
+    fo_id = await desk.order()
+    await desk.deliver(fo_id)
+    explained = await desk.explained(fo_id)
+    assert explained.money[-1].text == "The account holds 2,020.00 USDC that were changed for it."
+    failed = "leg 2 of 2 failed: halted: the venue says no; the account holds 2,020.00 USDC of it."
+    assert explained.text.endswith(f"A person has to look at it: {failed}")
+
+
+async def test_a_plan_that_was_replaced_says_so(desk: Desk) -> None:
+    desk.exchange.refuses = {"quote": "forbidden"}
+    fo_id = await desk.order()
+    await desk.deliver(fo_id)
+    explained = await desk.explained(fo_id)
+    assert explained.money[0].text == "Leg 1 of 2: 2,020.00 USD were not changed into USDC: the venue says no."
+    assert "leg 1 of 2 failed: the venue says no; the account still holds 2,020.00 USD" in explained.text
+    desk.exchange.refuses = {}
+    await desk.redrive(fo_id)
+    await desk.deliver(fo_id)
+    texts = [item.text for item in (await desk.explained(fo_id)).money]
+    assert texts[0].startswith("Leg 1 of 2 (of a plan that was replaced): ")
+    assert texts[2].startswith("Leg 1 of 2: 2,020.00 USD were changed")
+
+
+async def test_of_an_order_that_was_cancelled_half_way_the_rest_is_told(desk: Desk) -> None:
+    fo_id = await desk.order()
+    await desk.deliver(fo_id)
+    view = await Reads(desk.floor.database).follower_order(desk.floor.tenant_id, fo_id)
+    order = view.order.model_dump() | {"state": "cancelled", "filled_qty": D(4)}
+    assert left(order, view.story.legs) == (
+        "Of the 2,020.00 USDC that were changed for it, the account holds about 1,220.00 USDC."
+    )
