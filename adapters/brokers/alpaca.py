@@ -4,7 +4,8 @@ alpaca-py is not used here: importing its enums alone loads pandas (+80 MB, 0.5 
 models turn quantities into floats, and its client repeats POSTs after 429 and 504.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -72,9 +73,10 @@ class AlpacaBroker:
         timeout_ms: int = 10_000,
         max_connections: int = 100,
         ping_s: float = 20,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         urls = {"live": live_url, "paper": paper_url}
-        self._http = AlpacaHttp(urls, data_url, timeout_ms=timeout_ms, max_connections=max_connections)
+        self._http = AlpacaHttp(urls, data_url, timeout_ms=timeout_ms, max_connections=max_connections, clock=clock)
         self._streams = AlpacaStreams(self._http.base_url, timeout_ms=timeout_ms, ping_s=ping_s)
 
     async def submit(self, credentials: BrokerCredentials, order: ChildOrder) -> SendOutcome:
@@ -86,6 +88,8 @@ class AlpacaBroker:
             answer = await self._http.post(credentials, "/v2/orders", body)
         except VenueRefused as refused:
             return SendOutcome(OutcomeKind.FINAL, refused.code, str(refused))
+        except VenueUnavailable as full:  # before anything was sent
+            return SendOutcome(OutcomeKind.RETRYABLE, full.code, str(full), retry_after_s=full.retry_after_s)
         except (aiohttp.ClientError, OSError) as error:
             verdict = broken(error)
             return SendOutcome(verdict.kind, verdict.code, type(error).__name__)

@@ -6,7 +6,7 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -20,6 +20,7 @@ from adapters.brokers.alpaca_wire import (
     Verdict,
     json_value,
 )
+from adapters.brokers.budget import Budgets, allowance
 from domain.errors import VenueError, VenueRefused, VenueUnavailable
 from domain.ports import BrokerCredentials, OutcomeKind
 
@@ -31,16 +32,25 @@ class AlpacaHttp:
     """Holds one pooled session, opened by the first request; `close()` it.
 
     `base_urls` by environment. `timeout_ms` bounds a whole request; waiting for a connection may take half of it, so
-    that a time-out while connecting is told from one after the order went out.
+    that a time-out while connecting is told from one after the order went out. `clock` is in monotonic seconds.
     """
 
-    def __init__(self, base_urls: Mapping[str, str], data_url: str, *, timeout_ms: int, max_connections: int) -> None:
+    def __init__(
+        self,
+        base_urls: Mapping[str, str],
+        data_url: str,
+        *,
+        timeout_ms: int,
+        max_connections: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._base_urls = {name: url.rstrip("/") for name, url in base_urls.items()}
         self._data_url = data_url.rstrip("/")
         total = timeout_ms / 1_000
         self._timeout = aiohttp.ClientTimeout(total=total, connect=total / 2)
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._budgets = Budgets(clock)
 
     def base_url(self, credentials: BrokerCredentials) -> str:
         """Of the account's environment. Raises VenueRefused: never guess between real and paper money."""
@@ -65,7 +75,10 @@ class AlpacaHttp:
         return await self._asked(credentials, "GET", self._data_url + path, params)
 
     async def post(self, credentials: BrokerCredentials, path: str, body: dict[str, str]) -> Answer:
-        """Raises VenueRefused before anything was sent, aiohttp.ClientError or OSError (see `broken`)."""
+        """Raises VenueRefused or VenueUnavailable before anything was sent, aiohttp.ClientError or OSError (see
+
+        `broken`) at any time.
+        """
         return await self._request(credentials, "POST", self.base_url(credentials) + path, body=body)
 
     async def close(self) -> None:
@@ -91,6 +104,12 @@ class AlpacaHttp:
         body: dict[str, str] | None = None,
     ) -> Answer:
         headers = _headers(credentials)
+        # The host for market data counts its own requests.
+        account = f"{credentials.ref} {url.startswith(self._data_url)}"
+        wait = self._budgets.wait(account, order=method != "GET")
+        if wait > 0:
+            said = "nothing was sent: the account has used up its requests"
+            raise VenueUnavailable("rate_limited", said, retry_after_s=math.ceil(wait))
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._max_connections)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
@@ -103,8 +122,17 @@ class AlpacaHttp:
             allow_redirects=False,
         ) as response:
             said = json_value(await _read_bounded(response))
-            items = said if isinstance(said, list) else None
-            return Answer(response.status, said if isinstance(said, dict) else {}, _retry_after(response), items)
+        items = said if isinstance(said, list) else None
+        answer = Answer(response.status, said if isinstance(said, dict) else {}, _retry_after(response), items)
+        self._learn(account, response, answer)
+        return answer
+
+    def _learn(self, account: str, response: aiohttp.ClientResponse, answer: Answer) -> None:
+        names = ("X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset")
+        if (said := allowance(response.headers, names, now=time.time())) is not None:
+            self._budgets.learn(account, said)
+        if answer.status == 429:
+            self._budgets.close(account, answer.retry_after_s or 1)
 
 
 def readable(answer: Answer, credentials: BrokerCredentials) -> Answer:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _MAX_ACCOUNTS = 20_000
 _RESERVE = 10  # one in so many requests of a window is kept for orders and cancels
 _LONGEST_S = 3_600.0
+_EPOCH_S = 1_000_000_000  # 2001: a reset below it is a number of seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,15 @@ class Budgets:
         return known
 
 
-def allowance(
-    headers: Mapping[str, str], *, limit: str, remaining: str, reset: str, now: float, per_s: int = 1
-) -> Allowance | None:
-    """From three headers, the reset as a time in seconds since 1970 (`per_s` = 1000: in milliseconds).
+def allowance(headers: Mapping[str, str], names: tuple[str, str, str], *, now: float) -> Allowance | None:
+    """From a venue's three headers: limit, remaining, and the reset in seconds or milliseconds since 1970, or from now.
 
     None where one of them is missing or no whole number.
     """
-    said = [headers.get(name, "").strip() for name in (limit, remaining, reset)]
+    said = [headers.get(name, "").strip() for name in names]
     if not all(text.isdecimal() and len(text) < 16 for text in said):
         return None
-    most, left, at = (int(text) for text in said)
-    return Allowance(most, left, at / per_s - now)
+    most, left, reset = (int(text) for text in said)
+    if reset < _EPOCH_S:
+        return Allowance(most, left, reset)
+    return Allowance(most, left, (reset / 1_000 if reset > _EPOCH_S * 1_000 else reset) - now)

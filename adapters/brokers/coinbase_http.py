@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from adapters.brokers.budget import Allowance, Budgets
+from adapters.brokers.budget import Budgets, allowance
 from adapters.brokers.coinbase_auth import request_token
 from adapters.brokers.coinbase_wire import CONNECT_FAILED, NO_ANSWER, TRY_AGAIN, UNREADABLE, Answer, Verdict, json_value
 from domain.errors import VenueError, VenueRefused, VenueUnavailable
@@ -22,7 +22,7 @@ from domain.ports import BrokerCredentials, OutcomeKind
 PREFIX = "/api/v3/brokerage"
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_RETRY_AFTER_S = 3_600
-_EPOCH = 1_000_000_000  # a reset beyond this is a time, below it a number of seconds; the vendor does not say which
+_BUDGET = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")  # as the vendor's SDK names them
 _PER_PAGE = "250"  # the most that the vendor's description allows
 _MAX_PAGES = 40
 Query = Sequence[tuple[str, str]]
@@ -130,8 +130,7 @@ class CoinbaseHttp:
         raise VenueUnavailable(f"too_many_{name}", f"more than {_MAX_PAGES} pages of {name}; look at a shorter time")
 
     def _learn(self, account: str, response: aiohttp.ClientResponse, answer: Answer) -> None:
-        said = _allowance(response)
-        if said is not None:
+        if (said := allowance(response.headers, _BUDGET, now=time.time())) is not None:
             self._budgets.learn(account, said)
         if answer.status == 429:
             self._budgets.close(account, answer.retry_after_s or 0)
@@ -167,12 +166,3 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
 def _retry_after(response: aiohttp.ClientResponse) -> int | None:
     asked = response.headers.get("Retry-After", "")
     return min(int(asked[:9]), _MAX_RETRY_AFTER_S) if asked.isdecimal() else None
-
-
-def _allowance(response: aiohttp.ClientResponse) -> Allowance | None:
-    """From the three headers that the vendor's SDK names; None where one is missing or no whole number."""
-    words = [response.headers.get(f"x-ratelimit-{name}", "").strip() for name in ("limit", "remaining", "reset")]
-    if not all(text.isdecimal() and len(text) < 16 for text in words):
-        return None
-    limit, remaining, reset = (int(text) for text in words)
-    return Allowance(limit, remaining, reset - time.time() if reset > _EPOCH else reset)

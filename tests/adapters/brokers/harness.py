@@ -105,7 +105,7 @@ async def open_alpaca(*, dedupes: bool = True, rate_limit: int = 1_000_000) -> A
     clock = Clock()
     async with AlpacaSimulator(rate_limit=rate_limit, dedupes=dedupes, clock=clock) as simulator:
         simulator.add_account("AK1", SECRET, positions={SYMBOL: Decimal(1_000)}, cash=Decimal(10_000_000))
-        broker = AlpacaBroker(live_url=simulator.url, paper_url=simulator.url, timeout_ms=TIMEOUT_MS)
+        broker = AlpacaBroker(live_url=simulator.url, paper_url=simulator.url, timeout_ms=TIMEOUT_MS, clock=clock)
         try:
             yield AlpacaVenue(simulator, broker, BrokerCredentials("cred-1", "AK1", SECRET), clock)
         finally:

@@ -132,8 +132,25 @@ async def test_a_look_up_that_may_succeed_later_is_unavailable(canned: Canned, s
 async def test_the_wait_after_a_rate_limit_falls_back_to_the_reset_of_the_budget(canned: Canned):
     canned.answer(429, fixture("error_rate_limited"), X_Ratelimit_Reset=str(int(time.time()) + 30))
     assert (await canned.broker.submit(CREDENTIALS, ORDER)).retry_after_s in {29, 30, 31}
+
+
+async def test_a_wait_that_is_no_number_is_left_open(canned: Canned):
     canned.answer(429, fixture("error_rate_limited"), Retry_After="soon")
     assert (await canned.broker.submit(CREDENTIALS, ORDER)).retry_after_s is None
+
+
+async def test_an_account_that_has_used_up_its_requests_sends_nothing_and_the_others_go_on(canned: Canned):
+    used = {"X_Ratelimit_Limit": "200", "X_Ratelimit_Remaining": "0", "X_Ratelimit_Reset": str(int(time.time()) + 30)}
+    canned.answer(200, fixture("order_filled"), **used)
+    await canned.broker.look_up(CREDENTIALS, "FO-fixture-1")
+    outcome = await canned.broker.submit(CREDENTIALS, ORDER)
+    assert (outcome.kind, outcome.code, outcome.http_status) == (OutcomeKind.RETRYABLE, "rate_limited", None)
+    assert outcome.retry_after_s in {29, 30, 31}
+    with pytest.raises(VenueUnavailable):
+        await canned.broker.look_up(CREDENTIALS, "FO-fixture-1")
+    assert len(canned.seen) == 1
+    await canned.broker.look_up(replace(CREDENTIALS, ref="another"), "FO-fixture-1")
+    assert len(canned.seen) == 2
 
 
 async def test_a_redirect_is_not_followed(canned: Canned):

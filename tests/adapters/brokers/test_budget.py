@@ -1,7 +1,5 @@
 """Requests that an account may still make, learned from answers; one account's trouble is nobody else's."""
 
-from functools import partial
-
 import pytest
 
 from adapters.brokers.budget import Allowance, Budgets, allowance
@@ -74,15 +72,16 @@ def test_the_accounts_longest_unheard_of_are_forgotten(clock: Clock, monkeypatch
     assert [budgets.wait(account, order=True) for account in "ABC"] == [60, 0, 60]
 
 
-read = partial(allowance, limit="X-Ratelimit-Allowed", remaining="X-Ratelimit-Available", reset="X-Ratelimit-Expiry")
+NAMES = ("X-Ratelimit-Allowed", "X-Ratelimit-Available", "X-Ratelimit-Expiry")
 
 
-def test_an_allowance_is_read_from_a_venues_headers():
-    headers = {"X-Ratelimit-Allowed": "60", "X-Ratelimit-Available": "59", "X-Ratelimit-Expiry": "1700000030000"}
-    assert read(headers, now=1_700_000_000, per_s=1_000) == Allowance(60, 59, 30)
+@pytest.mark.parametrize("reset", ["1700000030000", "1700000030", "30"])
+def test_an_allowance_is_read_from_a_venues_headers(reset: str):
+    headers = {"X-Ratelimit-Allowed": "60", "X-Ratelimit-Available": "59", "X-Ratelimit-Expiry": reset}
+    assert allowance(headers, NAMES, now=1_700_000_000) == Allowance(60, 59, 30)
 
 
 @pytest.mark.parametrize("wrong", ["", "-1", "many", "9" * 16])
 def test_headers_that_are_missing_or_no_numbers_say_nothing(wrong: str):
     headers = {"X-Ratelimit-Allowed": "60", "X-Ratelimit-Available": wrong, "X-Ratelimit-Expiry": "1700000030"}
-    assert read(headers, now=1_700_000_000) is None
+    assert allowance(headers, NAMES, now=1_700_000_000) is None

@@ -120,6 +120,7 @@ async def test_a_rate_limit_is_retryable_carries_the_wait_and_books_nothing(venu
         outcome = await venue.broker.submit(venue.credentials, child_order("FO-1"))
         assert (outcome.kind, outcome.code, outcome.retry_after_s) == (OutcomeKind.RETRYABLE, "rate_limited", 7)
         assert venue.booked("FO-1") == 0
+        venue.clock.advance(7)
     assert (await venue.broker.submit(venue.credentials, child_order("FO-1"))).kind is OutcomeKind.ACK
     assert venue.booked("FO-1") == 1
 

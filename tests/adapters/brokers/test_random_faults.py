@@ -29,8 +29,8 @@ async def _find(venue: Venue, client_order_id: str) -> VenueOrder | None:
         while True:
             try:
                 return await venue.broker.look_up(venue.credentials, client_order_id)
-            except VenueUnavailable:
-                continue
+            except VenueUnavailable as error:
+                venue.clock.advance(error.retry_after_s or 0)
 
 
 async def _deliver(venue: Venue, client_order_id: str, *, looks_first: bool = True) -> None:
@@ -40,6 +40,7 @@ async def _deliver(venue: Venue, client_order_id: str, *, looks_first: bool = Tr
         if outcome.kind is OutcomeKind.ACK:
             return
         assert outcome.kind is not OutcomeKind.FINAL, outcome
+        venue.clock.advance(outcome.retry_after_s or 0)
         if outcome.kind is OutcomeKind.AMBIGUOUS and looks_first and await _find(venue, client_order_id):
             return
     raise AssertionError(f"{client_order_id} was never delivered")
