@@ -77,6 +77,8 @@ class SecretsSettings(BaseModel):
     master_keys: SecretStr = Field(
         description="Encrypt webhook keys and broker credentials at rest: `id:base64(32 bytes)`, newest first."
     )
+    refresh_every_s: int = Field(default=60, ge=1, description="Between two looks for access tokens that expire.")
+    refresh_before_s: int = Field(default=3_600, ge=60, description="A token is exchanged this long before it expires.")
 
 
 class WebhookSettings(BaseModel):

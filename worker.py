@@ -28,6 +28,7 @@ from activities.overlays import OverlayActivities
 from activities.prices import PriceActivities
 from activities.reconciliation import Limits, ReconciliationActivities
 from activities.redrive import RedriveActivities
+from activities.refreshing import RefreshActivities
 from activities.sending import Sending
 from activities.stream_line import Means, Patience
 from activities.streams import StreamActivities, StreamLimits
@@ -54,6 +55,7 @@ from adapters.store.marks import MarkStore
 from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
+from adapters.store.refreshing import RefreshStore
 from adapters.store.releasing import ReleaseStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.streams import StreamStore
@@ -125,6 +127,7 @@ async def orchestration(clients: Clients) -> list[Any]:
         steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
     steps += await _prices(clients)
     await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
+    await schedules.ensure_refresh(clients.temporal, every_s=settings.secrets.refresh_every_s)
     await schedules.ensure_marks(clients.temporal, every_s=settings.prices.every_s)
     orders = _worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)
     return [orders, _task(_keep_reconciling(clients))]
@@ -224,15 +227,16 @@ def _legs(clients: Clients, sending: Sending) -> MoneyLegs:
 
 
 def _reconciliation(clients: Clients) -> Worker:
-    """Looks at every account now and then, in the background."""
+    """Looks at every account now and then, and renews what opens them, in the background."""
     settings, limits = clients.settings, clients.settings.reconcile
     brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
     clients.stack.push_async_callback(close_brokers, brokers)
+    box = SecretBox(settings.secrets.master_keys.get_secret_value())
     reconciling = ReconciliationActivities(
         ReconciliationStore(clients.database),
         BooksStore(clients.database),
         FindingStore(clients.database),
-        Accounts(brokers, SecretBox(settings.secrets.master_keys.get_secret_value())),
+        Accounts(brokers, box),
         Corrections(MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)),
         Limits(
             limits.page_size,
@@ -242,7 +246,12 @@ def _reconciliation(clients: Clients) -> Worker:
             timedelta(days=limits.lookback_days),
         ),
     )
-    steps: list[Callable[..., Any]] = [reconciling.open_run, reconciling.reconcile_page, reconciling.close_run]
+    refreshing = RefreshActivities(
+        RefreshStore(clients.database, box), brokers, lead=timedelta(seconds=settings.secrets.refresh_before_s)
+    )
+    steps: list[Callable[..., Any]] = [
+        reconciling.open_run, reconciling.reconcile_page, reconciling.close_run, refreshing.refresh_credentials,
+    ]  # fmt: skip
     return _worker(clients, queues.RECONCILIATION, steps, ALL, settings.dispatch.follower_tasks)
 
 

@@ -42,6 +42,15 @@ class Step(StrEnum):
     PROVEN = "proven"  # a test call was answered
 
 
+class Renewal(StrEnum):
+    """What became of a credential whose token was due to be exchanged. `others`: somebody else saw to it."""
+
+    REFRESHED = "refreshed"
+    BROKEN = "broken"
+    LATER = "later"
+    OTHERS = "others"
+
+
 # An update or a refresh is right whatever the credential was; a test mends what was taken for broken and nothing else.
 TRANSITIONS: dict[tuple[Status, Step], Status] = {
     (Status.ACTIVE, Step.BREAKS): Status.BROKEN,
@@ -92,6 +101,14 @@ class CredentialTest:
     words: str
     credential: CredentialView
     mended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DueCredential:
+    """A credential whose access token is about to expire."""
+
+    tenant_id: str
+    cred_ref: str
 
 
 def after(source: Status, step: Step) -> Status:

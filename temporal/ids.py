@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 INGEST = "ingest/os"
 MARKS = "marks/prices"
+REFRESH = "refresh/credentials"
 
 
 def mirror(mo_id: str) -> str:

@@ -41,12 +41,26 @@ async def ensure_marks(client: Client, *, every_s: int) -> None:
     await _ensure(client, ids.MARKS, "MarkPricesWorkflow", every, state, keeps_state=True)
 
 
+async def ensure_refresh(client: Client, *, every_s: int) -> None:
+    """Exchange access tokens that are about to expire every `every_s` seconds, never twice at once."""
+    state = ScheduleState(note="access tokens of brokers, before they expire")
+    every, queue = timedelta(seconds=every_s), queues.RECONCILIATION
+    await _ensure(client, ids.REFRESH, "RefreshCredentialsWorkflow", every, state, keeps_state=True, queue=queue)
+
+
 async def _ensure(
-    client: Client, name: str, workflow: str, every: timedelta, state: ScheduleState, *, keeps_state: bool = False
+    client: Client,
+    name: str,
+    workflow: str,
+    every: timedelta,
+    state: ScheduleState,
+    *,
+    keeps_state: bool = False,
+    queue: str = queues.ORCHESTRATION,
 ) -> None:
     """Create the schedule, or bring it up to date; with `keeps_state` a pause outlives our next start."""
     schedule = Schedule(
-        action=ScheduleActionStartWorkflow(workflow, id=name, task_queue=queues.ORCHESTRATION),
+        action=ScheduleActionStartWorkflow(workflow, id=name, task_queue=queue),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
         state=state,

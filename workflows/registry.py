@@ -9,8 +9,10 @@ from workflows.mirror_order import MirrorOrderWorkflow
 from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
+from workflows.refresh_credentials import RefreshCredentialsWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
     ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow, OrderStreamWorkflow,
+    RefreshCredentialsWorkflow,
 ]  # fmt: skip

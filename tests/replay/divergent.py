@@ -11,9 +11,11 @@ from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
 from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
+from workflows.refresh_credentials import RefreshCredentialsWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
+    from activities.refreshing import RefreshRound
     from domain.flattening import FlattenInput, FlattenResult
     from domain.flip_mode import FlipModeInput
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
@@ -81,6 +83,14 @@ class MarkingTwice(MarkPricesWorkflow):
         return await super().run()
 
 
+@workflow.defn(name="RefreshCredentialsWorkflow")
+class RefreshingTwice(RefreshCredentialsWorkflow):
+    @workflow.run
+    async def run(self) -> RefreshRound:
+        await super().run()
+        return await super().run()
+
+
 @workflow.defn(name="ReconcileVaultWorkflow")
 class OpeningTwice(ReconcileVaultWorkflow):
     @workflow.init
@@ -135,6 +145,7 @@ ALL = [
     AdmittingTwice,
     ReadingTwice,
     MarkingTwice,
+    RefreshingTwice,
     OpeningTwice,
     HastyFlip,
     CallingOffTwice,

@@ -198,6 +198,17 @@ async def marked(world: World) -> Found:
             await asyncio.sleep(0.5)
 
 
+async def refreshed(world: World) -> Found:
+    """A round of expiring access tokens with nothing to do, as the Schedule starts it; here at once."""
+    await world.temporal.get_schedule_handle(ids.REFRESH).trigger()
+    async with asyncio.timeout(60):
+        while True:
+            async for run in world.temporal.list_workflows("WorkflowType = 'RefreshCredentialsWorkflow'"):
+                if run.status is WorkflowExecutionStatus.COMPLETED:
+                    return {"refresh_credentials": run.id}
+            await asyncio.sleep(0.5)
+
+
 async def reconciled(world: World) -> Found:
     """Two pages of followers, one of whom has sold by hand; and a run that finds another one under way."""
     vault = await world.vault()
@@ -292,6 +303,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
         waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat, streamed,
+        refreshed,
     )
 }  # fmt: skip
 
