@@ -10,6 +10,7 @@ from domain.execution import Execution
 from domain.expectation import ZERO, FillFact, OrderFact
 from domain.ports import AccountOrder, VenueAccount, VenuePosition
 from domain.reconciliation import Account, Evidence, Policy
+from domain.venues import dollar_coin
 
 # What opening orders may be refused with that nobody would make up for: the follower was never meant to get it.
 NOT_MEANT = frozenset({"short_not_allowed", "nothing_held", "close_only", "below_minimum"})
@@ -79,7 +80,7 @@ class Statement:
 def evidence(books: FollowerBooks, symbol: SymbolBooks, said: Mapping[str, Statement], now: datetime) -> Evidence:
     """`said` is by venue; a bridged follower's symbol whose venue is not among them counts as unreachable."""
     account, unreachable = None, None
-    held = next((p for s in said.values() for p in s.positions if p.symbol == symbol.symbol), None)
+    held = _held(books, symbol, said)
     if not books.is_webhook:
         statement = said.get(symbol.venue or "") or next(iter(said.values()), None)
         unreachable = "no active broker credential" if statement is None else statement.unreachable
@@ -103,3 +104,17 @@ def evidence(books: FollowerBooks, symbol: SymbolBooks, said: Mapping[str, State
         books.base_usd,
         books.opens_stopped,
     )
+
+
+def _held(books: FollowerBooks, symbol: SymbolBooks, said: Mapping[str, Statement]) -> VenuePosition | None:
+    """What an account holds of a symbol.
+
+    A coin is one holding, whatever it was paid with: where the follower trades it against one kind of dollars alone,
+    the venue's name for it may have the other (`BTC-USD` for `BTC-USDC`).
+    """
+    positions = [p for s in said.values() for p in s.positions]
+    exact = next((p for p in positions if p.symbol == symbol.symbol), None)
+    coin = dollar_coin(symbol.symbol)
+    if exact is not None or coin is None or sum(dollar_coin(s.symbol) == coin for s in books.symbols) > 1:
+        return exact
+    return next((p for p in positions if dollar_coin(p.symbol) == coin), None)

@@ -113,3 +113,12 @@ class Conversion:
     fee: Decimal
     status: ConversionStatus
     reason: str = ""
+
+
+_DOLLARS = frozenset({"USD", "USDC"})
+
+
+def dollar_coin(symbol: str) -> str | None:
+    """The coin of a pair against dollars (`BTC` of `BTC-USD` and of `BTC-USDC`, which share a book); else None."""
+    base, _, quote = symbol.rpartition("-")
+    return base if base and quote in _DOLLARS else None

@@ -24,6 +24,7 @@ from domain.sizing import Mode
 from models import Instrument, Price
 from settings import Settings
 from simulators.alpaca import AlpacaSimulator
+from simulators.coinbase import CoinbaseSimulator
 from simulators.market.behaviour import Behaviour as Trading
 from simulators.receiver import Behaviour, Receiver
 from stack import Stack
@@ -31,8 +32,10 @@ from temporal import ids as workflow_ids
 from temporal.client import connect
 from temporal.orders import MirrorOrders
 from temporal.reconciliations import Reconciler
+from tests.adapters.brokers.coinbase_canned import new_key
 from workflows.mirror_order import MirrorResult
 
+COINS = {"BTC-USD": Decimal(61_000), "ETH-USD": Decimal(3_000)}
 PRICES = {"AAPL": Decimal(200), "MSFT": Decimal(400), "NVDA": Decimal(150)}
 ACTOR = "user:test"
 
@@ -45,6 +48,7 @@ class World:
     settings: Settings
     receiver: Receiver
     alpaca: AlpacaSimulator
+    coinbase: CoinbaseSimulator
     database: Database
     registry: Registry
     temporal: Client
@@ -59,12 +63,13 @@ class World:
         async with AsyncExitStack() as closing:
             receiver = await closing.enter_async_context(Receiver())
             alpaca = await closing.enter_async_context(AlpacaSimulator(rate_limit=100_000))
+            coinbase = await closing.enter_async_context(CoinbaseSimulator(rate_limit=100_000))
             database = Database(settings.postgres)
             closing.push_async_callback(database.close)
             temporal = await connect(settings.temporal)
             registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
             world = cls(
-                stack, settings, receiver, alpaca, database, registry, temporal,
+                stack, settings, receiver, alpaca, coinbase, database, registry, temporal,
                 MirrorOrders(temporal, admit_timeout_s=20),
             )  # fmt: skip
             await world._prepare()
@@ -80,7 +85,9 @@ class World:
         quiet |= {"VANTA_RECONCILE__LOOK_EVERY_S": "1"}
         # So would a stream's look back. Tests of streams have workers of their own.
         quiet |= {"VANTA_STREAMS__ENABLED": "false"}
-        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **quick, **queue, **quiet, **env}
+        coins = {"VANTA_COINBASE__PAPER_URL": self.coinbase.url, "VANTA_COINBASE__TIMEOUT_MS": "2000"}
+        coins |= {"VANTA_COINBASE__PAPER_STREAM_URL": self.coinbase.stream_url}
+        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **coins, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)
@@ -100,6 +107,15 @@ class World:
             await self.registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="test"))
             self.alpaca.set_asset(symbol, price)
 
+        for symbol, price in COINS.items():
+            # The account's choice between whole units and fractions is for shares; coins have one step.
+            await self.registry.upsert_instrument(
+                Instrument(symbol=symbol, venue="coinbase", rail="crypto", qty_step=Decimal(1),
+                           fine_step=Decimal("0.00000001"), min_qty=Decimal(0), min_notional=Decimal(1), tradable=True)
+            )  # fmt: skip
+            await self.registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="test"))
+            self.coinbase.set_product(symbol, price)
+
     def once(self, route: str = "test") -> Once:
         self._once += 1
         return Once(route, f"{route}-{self.tenant_id}-{self._once}", "f" * 64)
@@ -107,7 +123,7 @@ class World:
     async def vault(self, **risk_profile: Any) -> str:
         """Where the same order may be placed again at once, unless its risk profile says otherwise."""
         profile = {"duplicate_window_s": 0, **risk_profile}
-        new = NewVault(label="Test vault", nav_usd=Decimal(1_000_000), risk_profile=profile)
+        new = NewVault(label="Test vault", rails=("fiat", "crypto"), nav_usd=Decimal(1_000_000), risk_profile=profile)
         return (await self.registry.create_vault(self.tenant_id, new, actor=ACTOR, once=self.once())).row.vault_id
 
     async def webhook(self, vault_id: str, behaviour: Behaviour | None = None, **terms: Any) -> str:
@@ -128,6 +144,16 @@ class World:
         self.alpaca.add_account(follower_id, "secret", behaviour=behaviour)
         account = BrokerAccount("alpaca", follower_id, "secret")
         new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, equities=account, **terms)
+        await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
+        return follower_id
+
+    async def coiner(self, vault_id: str, behaviour: Trading | None = None, **terms: Any) -> str:
+        """A follower with a Coinbase account at the simulator; its id is also the name of the account's key."""
+        follower_id = f"F_{uuid.uuid4().hex[:12]}"
+        private, _ = new_key()
+        self.coinbase.add_account(follower_id, private, behaviour=behaviour, **terms.pop("account", {}))
+        account = BrokerAccount("coinbase", follower_id, private)
+        new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, crypto=account, **terms)
         await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
         return follower_id
 

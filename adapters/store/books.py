@@ -4,6 +4,7 @@ from typing import Any
 
 from adapters.store.book_rows import PageRows
 from adapters.store.database import Cursor, Database
+from adapters.store.steps import whole_step
 from domain.books import FollowerBooks, Times
 
 # Followers of mode shadow send nothing and hold nothing.
@@ -67,8 +68,9 @@ SELECT holder_id AS follower_id, symbol, qty FROM positions
 WHERE tenant_id = %(tenant)s AND holder_id = ANY(%(followers)s)
 """
 
-_INSTRUMENTS = """
-SELECT i.symbol, i.qty_step, i.fine_step, p.price FROM instruments i LEFT JOIN prices p USING (symbol)
+_INSTRUMENTS = f"""
+SELECT i.symbol, {whole_step("i")} AS qty_step, i.fine_step, p.price
+FROM instruments i LEFT JOIN prices p USING (symbol)
 WHERE i.symbol = ANY(%s)
 """
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Required, TypedDict, Unpack
 from adapters.store.calendars import market
 from adapters.store.database import Cursor
 from adapters.store.marks import HOLDINGS, read_holding
+from adapters.store.steps import whole_step
 from domain import admission
 from domain.admission import Intent, MarketFacts, VaultFacts
 from domain.calendars import flags_of, outside_session, read_market
@@ -32,10 +33,11 @@ _FACTS = f"""
 SELECT v.status, v.maintenance, v.halt, t.halt AS tenant_halt,
        ARRAY(SELECT level FROM platform_halts WHERE ended_at IS NULL) AS platform_halts, v.cash_usd, v.risk_profile,
        v.personas,
-       coalesce(h.qty, 0) AS position, i.venue, i.rail, i.qty_step, i.fine_step, i.min_qty, i.min_notional, i.tradable,
-       i.symbol AS known, i.flags, {market("i.calendar", "%(now)s")} AS market, p.price, p.asof, p.source,
+       coalesce(h.qty, 0) AS position, i.venue, i.rail, {whole_step("i")} AS qty_step, i.fine_step, i.min_qty,
+       i.min_notional, i.tradable, i.symbol AS known, i.flags, {market("i.calendar", "%(now)s")} AS market,
+       p.price, p.asof, p.source,
        CASE WHEN e.rail = i.rail THEN jsonb_build_object('symbol', e.symbol,
-         'ratio', v.risk_profile #>> '{{hedge,ratio}}', 'price', ep.price::text, 'qty_step', e.qty_step::text,
+         'ratio', v.risk_profile #>> '{{hedge,ratio}}', 'price', ep.price::text, 'qty_step', ({whole_step("e")})::text,
          'fine_step', e.fine_step::text, 'min_qty', e.min_qty::text, 'min_notional', e.min_notional::text) END AS hedge,
        {HOLDINGS} AS holdings,
        ARRAY(SELECT m.created_at FROM manager_orders m
@@ -140,7 +142,7 @@ class Door:
         return MarketFacts(
             venue=facts["venue"],
             tradable=facts["tradable"],
-            step=facts["fine_step"] if facts["rail"] == "crypto" else facts["qty_step"],
+            step=facts["qty_step"],
             price=facts["price"],
             collar_bps=Decimal(str(facts["risk_profile"].get("price_collar_bps", 500))),
             price_asof=facts["asof"],
