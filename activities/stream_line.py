@@ -1,4 +1,4 @@
-"""The line to one account: connect, look back, take what is reported, mend what breaks. It ends only when cancelled.
+"""The line to a broker account: connect, look back, take what is reported, mend what breaks.
 
 Never the only source: whatever is lost here, the poll of the order's owner finds.
 """
@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from activities.accounts import Accounts
-from domain.dispatch import SealedKey
+from domain.books import BrokerKey
 from domain.errors import SecretUnavailable, VantaError, VenueError, VenueRefused, VenueUnavailable
 from domain.orders import FOLLOWER_ENDS
 from domain.ports import Broker, BrokerCredentials, Streaming, VenueOrder
@@ -61,24 +61,26 @@ class Means:
 
 
 class Line:
-    def __init__(self, venue: str, account: StreamAccount, means: Means) -> None:
-        self.account = account
+    """`accounts` are those of all followers whom one key serves; an order is one of theirs, or none of ours."""
+
+    def __init__(self, venue: str, accounts: Sequence[StreamAccount], means: Means) -> None:
+        self._accounts = accounts
+        self._name = f"{accounts[0].cred_ref} at {venue}"
         self._venue = venue
         self._means = means
-        self._key: SealedKey | None = None
         self._stood_at: float | None = None
         self._refused = False
         self._failures = self._reconnects = self._reports = self._last_report_s = 0
 
     @property
     def tally(self) -> StreamTally:
-        connected = self._stood_at is not None
+        count, connected = len(self._accounts), self._stood_at is not None
         return StreamTally(
-            1, int(connected), int(self._refused), self._reconnects, self._reports, self._last_report_s
-        )  # fmt: skip
+            count, count * connected, count * self._refused, self._reconnects, self._reports, self._last_report_s
+        )
 
     async def run(self) -> None:
-        """Ends by cancellation, or where the credential is active no more."""
+        """Ends by cancellation, or where no credential of it is active any more."""
         while True:
             try:
                 if not await self._listen():
@@ -91,10 +93,9 @@ class Line:
 
     async def _listen(self) -> bool:
         """One connection, from its start to its end; False where there is nothing to connect with any more."""
-        given = await self._means.store.key(self.account)
+        given = await self._active_key()
         if given is None:
             return False
-        self._key = given.key
         broker, credentials = await self._means.accounts.open(given)
         if not isinstance(broker, Streaming):
             raise VenueUnavailable("no_stream", f"{self._venue} has no order stream")
@@ -108,6 +109,14 @@ class Line:
             finally:
                 self._count_end()
         return True
+
+    async def _active_key(self) -> BrokerKey | None:
+        """Of whichever follower; equal keys are equal."""
+        for account in self._accounts:
+            given = await self._means.store.key(account)
+            if given is not None:
+                return given
+        return None
 
     async def _connect(
         self, reports: AsyncIterator[VenueOrder | None], broker: Broker, credentials: BrokerCredentials
@@ -124,11 +133,13 @@ class Line:
             raise VenueUnavailable("connect_failed", "the stream did not stand in time") from None
         self._stood_at = time.monotonic()
         self._refused = False
-        if await self._means.store.resumed(self.account, self._venue):
-            _log.info("%s: %s streams again", self.account.cred_ref, self._venue)
+        for account in self._accounts:
+            if await self._means.store.resumed(account, self._venue):
+                _log.info("%s: %s streams again", account.cred_ref, self._venue)
 
     async def _look_back(self, broker: Broker, credentials: BrokerCredentials) -> None:
-        open_orders = await self._means.store.open_orders(self.account, self._venue)
+        found = [await self._means.store.open_orders(account, self._venue) for account in self._accounts]
+        open_orders = sorted((order for orders in found for order in orders), key=lambda order: order.created_at)
         for report in await self._missed(broker, credentials, open_orders):
             await self._apply(report)
 
@@ -154,10 +165,16 @@ class Line:
 
     async def _apply(self, report: VenueOrder) -> None:
         """Book the report against the order as it is now, exactly as a poll does, and wake who waits for that."""
-        account, orders = self.account, self._means.orders
-        owner = await self._means.store.owner(account, self._venue, report.client_order_id)
-        if owner is None or owner.state in FOLLOWER_ENDS:
+        for account in self._accounts:
+            owner = await self._means.store.owner(account, self._venue, report.client_order_id)
+            if owner is not None:
+                await self._book(account, owner, report)
+                return
+
+    async def _book(self, account: StreamAccount, owner: OrderOwner, report: VenueOrder) -> None:
+        if owner.state in FOLLOWER_ENDS:
             return
+        orders = self._means.orders
         async with orders.locked(account.tenant_id, report.client_order_id) as (cursor, now):
             change = heard(now, report)
             if change is not None:
@@ -184,23 +201,23 @@ class Line:
             await self._refuse(error)
             return patience.refused
         asked_s = error.retry_after_s if isinstance(error, VenueError) else None
-        wait = reconnect_wait(self.account.cred_ref, self._failures, patience.first, patience.most, asked_s)
+        wait = reconnect_wait(self._accounts[0].line, self._failures, patience.first, patience.most, asked_s)
         if not isinstance(error, VantaError):
-            _log.error("%s: the stream of %s broke by a fault", self.account.cred_ref, self._venue, exc_info=error)
+            _log.error("the stream of %s broke by a fault", self._name, exc_info=error)
         elif self._failures > 1:
-            _log.warning("%s: no stream of %s: %s", self.account.cred_ref, self._venue, error)
+            _log.warning("no stream of %s: %s", self._name, error)
         return wait
 
     async def _refuse(self, error: VantaError) -> None:
         """Said once for each credential, and tried again seldom. One that is proven broken by this is listed no more,
         and the next one begins a line of its own."""
         self._refused = True
-        _log.warning("%s: %s refuses the stream: %s", self.account.cred_ref, self._venue, error.code)
+        _log.warning("the stream of %s is refused: %s", self._name, error.code)
         try:
-            assert self._key is not None, "nothing is refused before there is a key"
-            await self._means.store.refused(self.account, self._key, self._venue, error.code, str(error))
+            for account in self._accounts:
+                await self._means.store.refused(account, self._venue, error.code, str(error))
         except Exception:  # noqa: BLE001  the line's state is in its heartbeat, too
-            _log.warning("%s: the refusal could not be written down", self.account.cred_ref, exc_info=True)
+            _log.warning("that the stream of %s is refused could not be written down", self._name, exc_info=True)
 
 
 @asynccontextmanager

@@ -14,13 +14,17 @@ from activities.errors import RETRY_LATER, again_in
 from activities.heartbeat import beating
 from activities.stream_line import Line, Means
 from domain.errors import StoreUnavailable
-from domain.streams import StreamAccount, StreamPlan, StreamShard, StreamTally, bucket, shards_for, total
+from domain.streams import StreamAccount, StreamPlan, StreamShard, StreamTally, bucket, lines_of, shards_for, total
 
 if TYPE_CHECKING:
     from adapters.store.streams import StreamStore
 
 # A worker that stops hands its shard over at once: nobody need miss its heartbeat first.
 _GOING = again_in("its worker is going", timedelta(milliseconds=1), RETRY_LATER)
+
+
+_Lines = dict[tuple[StreamAccount, ...], Line]
+_Tasks = dict[tuple[StreamAccount, ...], asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class StreamActivities:
     @activity.defn
     async def stream_orders(self, shard: StreamShard) -> None:
         """Keep a line to each of the shard's accounts, those that come and go included, until this is cancelled."""
-        lines: dict[StreamAccount, Line] = {}
-        tasks: dict[StreamAccount, asyncio.Task[None]] = {}
+        lines: _Lines = {}
+        tasks: _Tasks = {}
         async with (
             beating(lambda: total([line.tally for line in lines.values()]).numbers()),
             asyncio.TaskGroup() as group,
@@ -92,26 +96,21 @@ class StreamActivities:
         # Not from inside of the group, which would raise a group of errors that says nothing of when to try again.
         raise _GOING
 
-    async def _settle(
-        self,
-        shard: StreamShard,
-        group: asyncio.TaskGroup,
-        lines: dict[StreamAccount, Line],
-        tasks: dict[StreamAccount, asyncio.Task[None]],
-    ) -> None:
-        mine = {a for a in await self._accounts(shard.venue) if bucket(a.cred_ref, shard.shards) == shard.number}
+    async def _settle(self, shard: StreamShard, group: asyncio.TaskGroup, lines: _Lines, tasks: _Tasks) -> None:
+        """Whoever joins or leaves a line begins it anew, and so does another credential."""
+        listed = lines_of(await self._accounts(shard.venue))
+        mine = {accounts for line, accounts in listed.items() if bucket(line, shard.shards) == shard.number}
         for gone in lines.keys() - mine:
             tasks.pop(gone).cancel()
             del lines[gone]
-        for new in sorted(mine - lines.keys(), key=lambda account: account.cred_ref):
+        for new in sorted(mine - lines.keys(), key=lambda accounts: accounts[0].cred_ref):
             lines[new] = line = Line(shard.venue, new, self._means)
             tasks[new] = group.create_task(line.run())
 
     async def _plan(self, watch: WatchInput) -> StreamPlan:
         accounts = await self._accounts(watch.venue)
-        refs = [account.cred_ref for account in accounts]
         present = 0 if watch.known is None else watch.known.shards
-        shards = shards_for(refs, self._limits.accounts_per_shard, present)
+        shards = shards_for(lines_of(accounts), self._limits.accounts_per_shard, present)
         tallies = await self._shards.tallies(activity.info().workflow_id or "")
         return StreamPlan(shards, len(accounts), total(tallies))
 

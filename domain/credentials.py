@@ -3,6 +3,7 @@
 A broken credential stops its own follower's orders on its own rail, and nobody else's.
 """
 
+import hmac
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,6 +130,12 @@ def refresh_breaks(error: VenueError, *, expired: bool) -> Broken | None:
     if not error.retryable:
         return Broken.REVOKED
     return Broken.EXPIRED if expired else None
+
+
+def line_of(credentials: BrokerCredentials) -> str:
+    """The same for the same key, whichever followers it serves, and nothing that a key could be guessed from."""
+    named = f"{credentials.environment}/{credentials.key_id}".encode()
+    return hmac.new(credentials.secret.encode(), named, "sha256").hexdigest()[:32]
 
 
 def to_seal(credentials: BrokerCredentials) -> bytes:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ class StreamInput:
 
 @dataclass(frozen=True, slots=True)
 class StreamShard:
-    """Number `number` of `shards`; which accounts are its own follows from their references, see `bucket`.
+    """Number `number` of `shards`; which lines are its own follows from their names, see `bucket`.
 
     Not a list of them: it would be stored in the history again with each account that comes or goes, and accounts that
     come would cost the others their connections.
@@ -41,11 +41,15 @@ class StreamShard:
 
 @dataclass(frozen=True, slots=True)
 class StreamAccount:
-    """An account to listen to. `revision` changes with each credential that its owner gives."""
+    """An account to listen to. `revision` changes with each credential that its owner gives.
+
+    Accounts of several followers that are reached by one key share a `line`: venues allow each key one connection.
+    """
 
     tenant_id: str
     cred_ref: str
-    revision: str
+    revision: int
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,37 +114,44 @@ def total(tallies: Iterable[StreamTally]) -> StreamTally:
     )
 
 
-def bucket(cred_ref: str, shards: int) -> int:
-    return int.from_bytes(hashlib.sha256(cred_ref.encode()).digest()[:4], "big") % shards
+def bucket(line: str, shards: int) -> int:
+    return int.from_bytes(hashlib.sha256(line.encode()).digest()[:4], "big") % shards
 
 
-def shards_for(cred_refs: Sequence[str], most: int, present: int) -> int:
-    """As few shards of at most `most` accounts each as their references allow; those that there are may stay.
+def lines_of(accounts: Iterable[StreamAccount]) -> dict[str, tuple[StreamAccount, ...]]:
+    lines: dict[str, list[StreamAccount]] = {}
+    for account in sorted(accounts, key=lambda a: a.cred_ref):
+        lines.setdefault(account.line, []).append(account)
+    return {line: tuple(found) for line, found in lines.items()}
+
+
+def shards_for(lines: Collection[str], most: int, present: int) -> int:
+    """As few shards of at most `most` lines each as their names allow; those that there are may stay.
 
     Another number moves nearly every account to another shard, and each move is a new connection; so it is changed
     only for shards that are too large, or several times too many.
     """
-    if not cred_refs:
+    if not lines:
         return 0
-    shards = -(-len(cred_refs) // most)
-    if shards <= present <= 4 * shards and _largest(cred_refs, present) <= most:
+    shards = -(-len(lines) // most)
+    if shards <= present <= 4 * shards and _largest(lines, present) <= most:
         return present
-    while _largest(cred_refs, shards) > most:
+    while _largest(lines, shards) > most:
         shards += max(1, shards // 8)
     return shards
 
 
-def _largest(cred_refs: Sequence[str], shards: int) -> int:
-    return max(Counter(bucket(ref, shards) for ref in cred_refs).values())
+def _largest(lines: Collection[str], shards: int) -> int:
+    return max(Counter(bucket(line, shards) for line in lines).values())
 
 
-def reconnect_wait(cred_ref: str, failures: int, first: timedelta, most: timedelta, asked_s: int | None) -> timedelta:
-    """The wait after failure number `failures` (1-based) in a row: doubled each time, ±10 % by account.
+def reconnect_wait(line: str, failures: int, first: timedelta, most: timedelta, asked_s: int | None) -> timedelta:
+    """The wait after failure number `failures` (1-based) in a row: doubled each time, ±10 % by line.
 
     `asked_s` is what the venue asked for; like our own waits it counts for `most` at the longest.
     """
     doubled = min(first * (1 << min(failures - 1, 16)), most)
-    spread = doubled * float(1 + jitter(cred_ref, failures))
+    spread = doubled * float(1 + jitter(line, failures))
     return max(spread, min(timedelta(seconds=asked_s or 0), most))
 
 

@@ -26,7 +26,8 @@ class WebhookKey(SQLModel, table=True):
 class Credential(SQLModel, table=True):
     """A follower's broker credential, sealed under master key `key_id`; `version` counts its values.
 
-    `status_at` is when its status began. `refreshes`: the sealed value holds a refresh token.
+    `status_at` is when its status began. `refreshes`: the sealed value holds a refresh token. `line` is equal for equal
+    keys; None: sealed before that was kept.
     """
 
     __tablename__ = "credentials"
@@ -43,6 +44,7 @@ class Credential(SQLModel, table=True):
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     expires_at: datetime | None = timestamp(nullable=True)
     refreshes: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    line: str | None = None
     created_at: datetime = timestamp(now=True)
 
 

@@ -59,6 +59,6 @@ class StreamRefusal(SQLModel, table=True):
 
     cred_ref: str = Field(foreign_key="credentials.cred_ref", primary_key=True)
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
-    revision: str
+    revision: int
     code: str
     since: datetime = timestamp(now=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.secretbox import SecretBox
 from domain import ids
-from domain.credentials import to_seal
+from domain.credentials import line_of, to_seal
 from domain.enrolment import BrokerAccount, FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
 from domain.ports import BrokerCredentials
 from domain.reconciliation import Policy
@@ -35,6 +35,7 @@ def sealed_columns(box: SecretBox, credentials: BrokerCredentials) -> dict[str, 
     return {
         "key_id": key_id,
         "sealed": sealed,
+        "line": line_of(credentials),
         "expires_at": credentials.expires_at,
         "refreshes": credentials.refresh_token is not None,
     }

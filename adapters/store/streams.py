@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from adapters.store.breaking import break_versions
+from adapters.store.breaking import mark_broken
 from adapters.store.changes import EMIT
 from adapters.store.database import Database
 from domain.books import BrokerKey
@@ -81,7 +81,7 @@ class StreamStore:
         async with self._database.cursor(_NOBODY) as cursor:
             await cursor.execute("SELECT * FROM stream_accounts(%s)", [venue])
             return [
-                StreamAccount(str(row["tenant_id"]), row["cred_ref"], row["revision"])
+                StreamAccount(str(row["tenant_id"]), row["cred_ref"], row["revision"], row["line"])
                 for row in await cursor.fetchall()
             ]
 
@@ -116,15 +116,16 @@ class StreamStore:
         state = FollowerState(row["state"])
         return OrderOwner(row["mo_id"], row["follower_id"], row["leg"], state, row["dead_letter_id"])
 
-    async def refused(self, account: StreamAccount, key: SealedKey, venue: str, code: str, reason: str) -> bool:
+    async def refused(self, account: StreamAccount, venue: str, code: str, reason: str) -> bool:
         """Whether that is news; then it is an event.
 
         Of the credential where the code proves it broken; else of the follower, whose key serves, though not for this.
         """
         given = {**_given(account, venue), "code": code, "reason": reason[:500], "revision": account.revision}
+        broken = broken_by(code)
         async with self._database.cursor(account.tenant_id) as cursor:
-            if broken_by(code) is not None:
-                return await break_versions(cursor, [(key, code)], actor=ACTOR) > 0
+            if broken is not None:
+                return await mark_broken(cursor, [(account.cred_ref, account.revision, broken)], actor=ACTOR) > 0
             await cursor.execute(_REFUSED, given)
             row = await cursor.fetchone()
         return row is not None and row["told"] > 0

@@ -45,10 +45,11 @@ def _tenant() -> sa.Column[object]:
 
 
 def _streams() -> None:
+    op.add_column("credentials", _text("line", nullable=True))
     op.create_table(
         "stream_refusals",
-        _text("cred_ref"), sa.Column("tenant_id", sa.Uuid(), nullable=False), _text("revision"), _text("code"),
-        _now("since"),
+        _text("cred_ref"), sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False), _text("code"), _now("since"),
         sa.ForeignKeyConstraint(["cred_ref"], ["credentials.cred_ref"]),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
         sa.PrimaryKeyConstraint("cred_ref"),
@@ -56,9 +57,10 @@ def _streams() -> None:
     # A worker listens to the accounts of all tenants; this tells which there are and whose, and nothing else.
     op.execute(
         """
-        CREATE FUNCTION stream_accounts(wanted text) RETURNS TABLE (tenant_id uuid, cred_ref text, revision text)
+        CREATE FUNCTION stream_accounts(wanted text)
+        RETURNS TABLE (tenant_id uuid, cred_ref text, revision integer, line text)
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
-          SELECT c.tenant_id, c.cred_ref::text, c.version || '/' || c.environment
+          SELECT c.tenant_id, c.cred_ref::text, c.version, coalesce(c.line, c.cred_ref)::text
           FROM public.followers f JOIN public.vaults v USING (vault_id)
           JOIN public.credentials c ON c.tenant_id = f.tenant_id
             AND c.cred_ref IN (f.bridged_brokers ->> 'equities_ref', f.bridged_brokers ->> 'crypto_ref')

@@ -25,7 +25,7 @@ from tests.domain.pending import pending, venue_order
 
 F, V = FollowerState, VenueStatus
 PRICE = Decimal(100)
-ME = StreamAccount("t", "cred/F_1/alpaca", "1")
+ME = StreamAccount("t", "cred/F_1/alpaca", 1, "one")
 QUICK = Patience(
     connect=timedelta(seconds=5), first=timedelta(milliseconds=1), most=timedelta(milliseconds=2),
     refused=timedelta(minutes=15),
@@ -80,8 +80,8 @@ class Store:
     down: bool = False
     looks: int = 0
 
-    def add(self, state: FollowerState, fo_id: str = "FO-1") -> None:
-        self.orders[fo_id] = pending(route="alpaca", state=state, fo_id=fo_id)
+    def add(self, state: FollowerState, fo_id: str = "FO-1", follower_id: str = "F_1") -> None:
+        self.orders[fo_id] = pending(route="alpaca", state=state, fo_id=fo_id, follower_id=follower_id)
 
     async def accounts(self, _venue: str) -> list[StreamAccount]:
         self.looks += 1
@@ -92,16 +92,22 @@ class Store:
     async def key(self, account: StreamAccount) -> Any:
         return SimpleNamespace(key=SealedKey(account.cred_ref, "k", b"")) if account in self.listed else None
 
-    async def open_orders(self, _account: StreamAccount, _venue: str) -> list[Any]:
+    async def open_orders(self, account: StreamAccount, _venue: str) -> list[Any]:
         open_states = {F.RETRY, F.UNKNOWN, F.ACK, F.PARTIALLY_FILLED}
         at = datetime.now(UTC)
-        return [SimpleNamespace(fo_id=o.fo_id, created_at=at) for o in self.orders.values() if o.state in open_states]
+        mine = [o for o in self.orders.values() if o.state in open_states and self._is_of(account, o)]
+        return [SimpleNamespace(fo_id=o.fo_id, created_at=at) for o in mine]
 
-    async def owner(self, _account: StreamAccount, _venue: str, fo_id: str) -> OrderOwner | None:
+    def _is_of(self, account: StreamAccount, order: Any) -> bool:
+        return account.cred_ref == f"cred/{order.follower_id}/alpaca"
+
+    async def owner(self, account: StreamAccount, _venue: str, fo_id: str) -> OrderOwner | None:
         order = self.orders.get(fo_id)
-        return None if order is None else OrderOwner(order.mo_id, order.follower_id, 0, order.state)
+        if order is None or not self._is_of(account, order):
+            return None
+        return OrderOwner(order.mo_id, order.follower_id, 0, order.state)
 
-    async def refused(self, account: StreamAccount, _key: SealedKey, _venue: str, code: str, _reason: str) -> bool:
+    async def refused(self, account: StreamAccount, _venue: str, code: str, _reason: str) -> bool:
         self.told.append(f"{account.cred_ref} {code}")
         return True
 
@@ -145,7 +151,7 @@ class Setting:
             cast("Any", self.store), cast("Any", self.store), cast("Any", Accounts(self.venue)), self.owners,
             asyncio.Semaphore(2), QUICK,
         )  # fmt: skip
-        self.line = Line("alpaca", ME, self.means)
+        self.line = Line("alpaca", [ME], self.means)
 
     def state(self, fo_id: str = "FO-1") -> FollowerState:
         state: FollowerState = self.store.orders[fo_id].state
@@ -267,7 +273,7 @@ async def test_an_owner_that_cannot_be_told_is_left_to_its_poll(s: Setting):
 
 
 async def test_a_credential_that_is_refused_stops_its_own_line_only_and_is_said(s: Setting):
-    other = StreamAccount("t", "cred/F_2/alpaca", "1")
+    other = StreamAccount("t", "cred/F_2/alpaca", 1, "two")
     s.store.listed.append(other)
     s.venue.refuses.add(ME.cred_ref)
     activities, env, beats = s.activities(), ActivityEnvironment(), list[tuple[int, ...]]()
@@ -278,8 +284,26 @@ async def test_a_credential_that_is_refused_stops_its_own_line_only_and_is_said(
         assert s.venue.connections == 2
         # Mended by its owner: the new credential is another revision.
         s.venue.refuses.clear()
-        s.store.listed[0] = replace(ME, revision="2")
+        s.store.listed[0] = replace(ME, revision=2)
         await until(lambda: beats[-1][:3] == (2, 2, 0))
+
+
+async def test_followers_who_share_a_key_share_its_one_connection(s: Setting):
+    other = replace(ME, cred_ref="cred/F_2/alpaca")
+    s.store.listed.append(other)
+    for n in (1, 2):
+        s.store.add(F.ACK, f"FO-{n}", f"F_{n}")
+    activities, env, beats = s.activities(), ActivityEnvironment(), list[tuple[int, ...]]()
+    env.on_heartbeat = lambda *numbers: beats.append(numbers)
+    async with running(env.run(activities.stream_orders, StreamShard("alpaca", 0, 1))):
+        for n in (1, 2):
+            s.venue.frames.put_nowait(replace(venue_order(V.FILLED, 10, PRICE), client_order_id=f"FO-{n}"))
+        await until(lambda: all(s.state(f"FO-{n}") is F.CONFIRMED for n in (1, 2)))
+        await until(lambda: bool(beats) and beats[-1][:2] == (2, 2))
+        assert s.venue.connections == 1
+        assert s.venue.asked == ["FO-1", "FO-2"]
+        s.store.listed.remove(ME)
+        await until(lambda: s.venue.connections == 2 and beats[-1][:2] == (1, 1))
 
 
 async def test_a_shard_keeps_to_its_accounts_as_they_come_and_go(s: Setting):
@@ -314,7 +338,7 @@ async def test_the_plan_is_told_when_another_number_of_shards_is_wanted(s: Setti
         looks = s.store.looks
         await until(lambda: s.store.looks > looks + 2)
         assert not task.done()
-        s.store.listed.append(StreamAccount("t", "cred/F_2/alpaca", "1"))
+        s.store.listed.append(StreamAccount("t", "cred/F_2/alpaca", 1, "two"))
         assert (await task).shards >= 2
 
 

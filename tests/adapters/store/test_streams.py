@@ -1,5 +1,6 @@
 """Whose accounts are streamed, and what is written of them, on the real Postgres."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from adapters.store.enrolment import credential_ref
 from adapters.store.registry import Registry
 from adapters.store.streams import StreamStore
 from adapters.store.waves import WaveStore
-from domain.dispatch import Change, SealedKey
+from domain.dispatch import Change
 from domain.enrolment import BrokerAccount
 from domain.orders import FollowerState
 from domain.streams import StreamAccount
@@ -69,10 +70,20 @@ async def test_accounts_of_all_tenants_are_listed_without_any_secret(floor: Floo
     webhook = await floor.follower()
     assert found.tenant_id == floor.tenant_id
     assert await account(floor, webhook) is None
-    assert found.revision == "1/paper"
+    assert found.revision == 1
     key = await StreamStore(floor.database).key(found)
     assert key is not None
     assert (key.venue, key.key.ref) == ("alpaca", found.cred_ref)
+
+
+async def test_followers_with_the_same_key_are_on_the_same_line(floor: Floor):
+    (_, one), (_, same) = await bridged(floor), await bridged(floor)
+    live = await floor.follower(equities=replace(ALPACA, environment="live"))
+    other = await account(floor, live)
+    assert other is not None
+    assert one.line == same.line != other.line
+    await floor.rows("UPDATE credentials SET line = NULL WHERE cred_ref = %s", one.cred_ref)
+    assert (await account(floor, one.cred_ref.split("/")[1])) == replace(one, line=one.cred_ref)
 
 
 async def test_another_credential_is_another_revision_and_an_inactive_one_is_not_listed(floor: Floor):
@@ -133,12 +144,11 @@ async def test_what_a_look_back_asks_for_is_open_and_not_on_the_wire(floor: Floo
 async def test_a_stream_that_is_refused_is_an_event_once_for_each_credential_and_so_is_its_end(floor: Floor):
     store = StreamStore(floor.database)
     follower_id, mine = await bridged(floor)
-    key = SealedKey(mine.cred_ref, "k", b"", 1)
     assert not await store.resumed(mine, "alpaca")
-    assert await store.refused(mine, key, "alpaca", "forbidden", "not allowed")
-    assert not await store.refused(mine, key, "alpaca", "forbidden", "not allowed")
-    newer = StreamAccount(mine.tenant_id, mine.cred_ref, "2/paper")
-    assert await store.refused(newer, key, "alpaca", "forbidden", "not allowed")
+    assert await store.refused(mine, "alpaca", "forbidden", "not allowed")
+    assert not await store.refused(mine, "alpaca", "forbidden", "not allowed")
+    newer = replace(mine, revision=2)
+    assert await store.refused(newer, "alpaca", "forbidden", "not allowed")
     assert await store.resumed(newer, "alpaca")
     assert not await store.resumed(newer, "alpaca")
     assert await events(floor, follower_id) == [
@@ -149,10 +159,8 @@ async def test_a_stream_that_is_refused_is_an_event_once_for_each_credential_and
 async def test_a_key_that_a_stream_proves_wrong_is_broken_for_everything(floor: Floor):
     store = StreamStore(floor.database)
     follower_id, mine = await bridged(floor)
-    listed = await store.key(mine)
-    assert listed is not None
-    assert await store.refused(mine, listed.key, "alpaca", "bad_credentials", "no such key")
-    assert not await store.refused(mine, listed.key, "alpaca", "bad_credentials", "no such key")
+    assert await store.refused(mine, "alpaca", "bad_credentials", "no such key")
+    assert not await store.refused(mine, "alpaca", "bad_credentials", "no such key")
     assert await account(floor, follower_id) is None
     [row] = await floor.rows("SELECT status, broken_reason FROM credentials WHERE cred_ref = %s", mine.cred_ref)
     assert (row["status"], row["broken_reason"]) == ("broken", "bad_credentials")
