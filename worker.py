@@ -52,6 +52,7 @@ from adapters.store.ingestion import IngestionStore
 from adapters.store.kills import KillStore
 from adapters.store.legs import LegStore
 from adapters.store.marks import MarkStore
+from adapters.store.money import Peg
 from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
@@ -220,10 +221,8 @@ async def dispatch(clients: Clients) -> list[Any]:
 
 def _legs(clients: Clients, sending: Sending) -> MoneyLegs:
     routing = clients.settings.routing
-    store = LegStore(
-        clients.database, peg_symbol=routing.peg_symbol, peg_max_age=timedelta(seconds=routing.peg_max_age_s)
-    )
-    return MoneyLegs(store, sending, routing.terms())
+    peg = Peg(routing.peg_symbol, timedelta(seconds=routing.peg_max_age_s))
+    return MoneyLegs(LegStore(clients.database, peg), sending, routing.terms())
 
 
 def _reconciliation(clients: Clients) -> Worker:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from activities.sending import open_credentials
 from domain.books import BrokerKey, Statement
 from domain.errors import SecretUnavailable, VenueError
-from domain.ports import Broker, BrokerCredentials
+from domain.ports import Broker, BrokerCredentials, MoneyBroker
 
 if TYPE_CHECKING:
     from adapters.secretbox import SecretBox
@@ -31,12 +31,13 @@ class Accounts:
             # Before the orders: what fills in between then is an order more, and not a position that none explains.
             positions = await broker.positions(credentials)
             orders = await broker.orders_since(credentials, since - _OVERLAP)
+            balances = await broker.balances(credentials) if isinstance(broker, MoneyBroker) else None
         except (VenueError, SecretUnavailable) as error:
             return Statement(unreachable=f"{error.code}: {error}"[:300])
         except Exception as error:  # noqa: BLE001  a fault of ours with one account must not end the others' page
             _log.exception("reading an account at %s failed", given.venue)
             return Statement(unreachable=f"internal_error: {type(error).__name__}")
-        return Statement(positions, orders, money)
+        return Statement(positions, orders, money, balances=balances)
 
     async def open(self, given: BrokerKey) -> tuple[Broker, BrokerCredentials]:
         """For who keeps a connection of the account's. Raises SecretUnavailable."""

@@ -156,7 +156,7 @@ class ReconciliationActivities:
         for given in books.accounts:
             statement = said[given.venue] = await self._accounts.read(given, since)
             if statement.money is not None:
-                await self._findings.keep_funds(key.tenant_id, books.follower_id, statement.money)
+                await self._findings.keep_funds(key.tenant_id, books.follower_id, statement.money, statement.balances)
             if statement.unreachable is not None:
                 reason = f"{given.venue}: {statement.unreachable}"
                 totals.unreachable.append({"follower_id": books.follower_id, "reason": reason})

@@ -28,6 +28,7 @@ from adapters.store.endpoints import TrialStore
 from adapters.store.halts import HaltStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
+from adapters.store.money import Peg, RoutePreviews
 from adapters.store.overlays import OverlayStore
 from adapters.store.preview import PreviewStore
 from adapters.store.reads import Reads
@@ -61,7 +62,7 @@ from api.schemas.orders import NewManagerOrderBody
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
 from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
 from api.services import Services
-from settings import S3Settings, Settings
+from settings import RoutingSettings, S3Settings, Settings
 from temporal.client import connect
 from temporal.flattening import Flattener
 from temporal.orders import MirrorOrders
@@ -103,7 +104,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
             preview=PreviewStore(
-                database, Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s))
+                database,
+                Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s)),
+                _routes(settings.routing),
             ),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),
             redrives=Redrives(temporal, timeout_s=settings.api.admit_timeout_s),
@@ -122,6 +125,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             verify=token_verifier(settings),
             max_body_bytes=settings.api.max_body_bytes,
         )
+
+
+def _routes(routing: RoutingSettings) -> RoutePreviews:
+    return RoutePreviews(routing.terms(), Peg(routing.peg_symbol, timedelta(seconds=routing.peg_max_age_s)))
 
 
 def _sender(settings: Settings) -> AiohttpWebhookSender:

@@ -69,12 +69,16 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a venue says of an account; `unreachable` is why it says nothing."""
+    """What a venue says of an account; `unreachable` is why it says nothing.
+
+    `balances`, by currency, are asked for where money may be changed.
+    """
 
     positions: Sequence[VenuePosition] = ()
     orders: Sequence[AccountOrder] = ()
     money: VenueAccount | None = None
     unreachable: str | None = None
+    balances: Mapping[str, Decimal] | None = None
 
 
 def evidence(books: FollowerBooks, symbol: SymbolBooks, said: Mapping[str, Statement], now: datetime) -> Evidence:

@@ -277,6 +277,11 @@ class Refreshing(Protocol):
         ...
 
 
+@runtime_checkable
+class MoneyBroker(MarketBroker, Converting, Protocol):
+    """A venue whose accounts hold money of several currencies."""
+
+
 class PriceSource(Protocol):
     async def latest(self, symbols: Sequence[str]) -> Mapping[str, PriceQuote]:
         """The last known prices of those symbols that the source knows.

@@ -150,6 +150,18 @@ def plan(facts: RouteFacts, terms: RoutingTerms) -> Plan | NoPlan:
     return _too_poor(facts, least, have)
 
 
+def direct(facts: RouteFacts, terms: RoutingTerms) -> Plan:
+    """The order alone, without a look at the account's money."""
+    if facts.side is Side.SELL:
+        return Plan((_sale(facts, terms),))
+    return Plan((_purchase(facts, terms, 1, _wanted(facts, terms)),))
+
+
+def quote_of(symbol: str) -> str:
+    """The currency that a product's id names: `USDC` of `BTC-USDC`; else USD."""
+    return symbol.rpartition("-")[2] if "-" in symbol else "USD"
+
+
 def quote_fault(leg: Leg, received: Decimal, fee: Decimal, terms: RoutingTerms) -> str | None:
     """Why a venue's quote for a conversion is not taken; None where it is."""
     rate = (received + fee) / leg.amount

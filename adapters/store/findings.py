@@ -1,10 +1,11 @@
 """What reconciliation found of a follower, recorded and acted on in our books; what it alerts of."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from adapters.store import changes
+from adapters.store import changes, money
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
@@ -126,11 +127,15 @@ class FindingStore:
             elif fills := new_fills(order, report, order.route):
                 await changes.book_late(cursor, order, fills, report, actor=ACTOR)
 
-    async def keep_funds(self, tenant_id: str, follower_id: str, account: VenueAccount) -> None:
-        """What the account can still spend, for sizing."""
+    async def keep_funds(
+        self, tenant_id: str, follower_id: str, account: VenueAccount, balances: Mapping[str, Decimal] | None = None
+    ) -> None:
+        """What the account can still spend, for sizing; and in which currencies, where money may be changed."""
         given = {"follower": follower_id, "funds": account.buying_power, "fresh": _FUNDS_FRESH}
         async with self._database.cursor(tenant_id) as cursor:
             await cursor.execute(_FUNDS, given)
+            if balances is not None:
+                await money.keep(cursor, follower_id, balances, datetime.now(UTC))
 
     async def alert(
         self, tenant_id: str, vault_id: str, run: OpenedRun, alerts: Sequence[dict[str, str]], threshold: str

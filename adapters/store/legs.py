@@ -6,13 +6,15 @@ either before, and nothing begins, or afterwards.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from adapters.store import money
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import ACTOR, DispatchStore
+from adapters.store.money import Peg
 from domain.dispatch import Change, PendingOrder
 from domain.legs import StoredLeg, conversion_failed
 from domain.orders import FollowerState
@@ -25,23 +27,7 @@ _LEGS = """
 SELECT * FROM order_legs l WHERE fo_id = %(fo_id)s
   AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id) ORDER BY leg_no
 """
-_PRESENT = "SELECT clock_timestamp() AS now, (SELECT price FROM prices WHERE symbol = %s AND asof > now() - %s) AS peg"
-
-# Funds that sibling orders of the account have been promised are not free. A change that a sibling began before the
-# balances were read may or may not be in them, and what it has done since is not.
-_PROMISED = """
-SELECT currency, sum(amount) AS amount FROM (
-  SELECT l.source AS currency, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
-  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'convert'
-    AND (l.state = 'committing' OR (l.state IN ('planned', 'quoted') AND f.state IN ('sized', 'retry'))
-      OR (l.state = 'done' AND l.updated_at > %(asked_at)s))
-  UNION ALL
-  SELECT l.source, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
-  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'trade' AND f.side = 'buy'
-    AND (f.state IN ('sized', 'retry', 'sent', 'unknown') OR f.updated_at > %(asked_at)s)
-    AND NOT EXISTS (SELECT 1 FROM order_legs n WHERE n.fo_id = l.fo_id AND n.plan > l.plan)
-) promised GROUP BY currency
-"""
+_NOW = "SELECT clock_timestamp() AS now"
 _ONE_PLAN_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('legs:' || %s, 0))"
 
 _EVENT = f"""
@@ -75,16 +61,6 @@ WITH u AS (
 ), {_EVENT}
 SELECT * FROM u
 """
-_KEEP_BALANCES = """
-WITH gone AS (
-  UPDATE follower_balances SET amount = 0, asof = %(asof)s
-  WHERE follower_id = %(follower_id)s AND NOT currency = ANY(%(currencies)s)
-)
-INSERT INTO follower_balances (tenant_id, follower_id, currency, amount, asof)
-SELECT %(tenant_id)s, %(follower_id)s, x.currency, x.amount, %(asof)s
-FROM jsonb_to_recordset(%(rows)s) AS x(currency text, amount numeric)
-ON CONFLICT (follower_id, currency) DO UPDATE SET amount = excluded.amount, asof = excluded.asof
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +76,17 @@ Decide = Callable[[Mapping[str, Decimal]], Plan | NoPlan]
 
 
 class LegStore:
-    """`peg_symbol` is priced as USDC in USD; a price older than `peg_max_age` is none."""
-
-    def __init__(self, database: Database, *, peg_symbol: str, peg_max_age: timedelta) -> None:
+    def __init__(self, database: Database, peg: Peg) -> None:
         self._database = database
         self._dispatch = DispatchStore(database)
-        self._peg = (peg_symbol, peg_max_age)
+        self._peg = peg
 
     async def present(self, tenant_id: str, fo_id: str) -> Present:
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute(_PRESENT, list(self._peg))
+            await cursor.execute(_NOW)
             row = await cursor.fetchone()
             assert row is not None
-            return Present(await _legs(cursor, fo_id), row["now"], row["peg"])
+            return Present(await _legs(cursor, fo_id), row["now"], await self._peg.read(cursor))
 
     async def plan(
         self, order: PendingOrder, balances: Mapping[str, Decimal], asked_at: datetime, decide: Decide
@@ -128,8 +102,8 @@ class LegStore:
             if now.state not in _BEFORE_IT_IS_SENT or planned:
                 return
             await cursor.execute(_ONE_PLAN_AT_A_TIME, [order.follower_id])
-            await _keep_balances(cursor, order, balances, asked_at)
-            made = decide(await _free(cursor, order, balances, asked_at))
+            await money.keep(cursor, order.follower_id, balances, asked_at)
+            made = decide(await money.free_of(cursor, order.follower_id, order.fo_id, balances, asked_at))
             if isinstance(made, NoPlan):
                 await self._bury(cursor, now, made.code, made.reason)
                 return
@@ -169,21 +143,6 @@ class LegStore:
 async def _legs(cursor: Cursor, fo_id: str) -> list[StoredLeg]:
     await cursor.execute(_LEGS, {"fo_id": fo_id})
     return [_stored(row) for row in await cursor.fetchall()]
-
-
-async def _free(
-    cursor: Cursor, order: PendingOrder, balances: Mapping[str, Decimal], asked_at: datetime
-) -> dict[str, Decimal]:
-    given = {"follower_id": order.follower_id, "fo_id": order.fo_id, "asked_at": asked_at}
-    await cursor.execute(_PROMISED, given)
-    promised = {row["currency"]: row["amount"] for row in await cursor.fetchall()}
-    return {name: max(left - promised.get(name, Decimal(0)), Decimal(0)) for name, left in balances.items()}
-
-
-async def _keep_balances(cursor: Cursor, order: PendingOrder, balances: Mapping[str, Decimal], asof: datetime) -> None:
-    rows = [{"currency": name, "amount": amount} for name, amount in balances.items()]
-    owner = {"tenant_id": order.tenant_id, "follower_id": order.follower_id, "asof": asof}
-    await cursor.execute(_KEEP_BALANCES, {**owner, "currencies": list(balances), "rows": jsonb(rows)})
 
 
 async def _store(cursor: Cursor, order: PendingOrder, plan: Plan, number: int) -> None:

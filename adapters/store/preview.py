@@ -4,8 +4,9 @@ Nothing is stored. All of a preview is read from one snapshot of the database.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from adapters.store.asof import as_of, of_vault
@@ -13,7 +14,9 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.door import Door, snapshot_body
 from adapters.store.freezing import FROZEN, bending_overlays, bindings
 from adapters.store.frozen import SizedOrder, Sizer
+from adapters.store.money import PlannedRoute, RoutePreviews
 from domain import admission, guards
+from domain.dispatch import WEBHOOK
 from domain.errors import InvalidInput, NotFound, OrderRefused
 from domain.guards import GuardFacts, Stop
 from domain.intents import parse_intent
@@ -50,7 +53,7 @@ class Preview:
     """`legs` is what the follower would get if the order were admitted; empty where it is neither open nor reduction.
 
     `stop`: the guard that would stop it at the moment of sending. `terms` and `snapshot` are what it was sized by, as
-    an order freezes them.
+    an order freezes them. `money`: how it would be paid for, at a venue whose accounts hold several currencies.
     """
 
     follower_id: str
@@ -61,12 +64,14 @@ class Preview:
     stop: Stop | None
     snapshot: dict[str, Any]
     terms: dict[str, Any]
+    money: PlannedRoute | None = None
 
 
 class PreviewStore:
-    def __init__(self, database: Database, door: Door) -> None:
+    def __init__(self, database: Database, door: Door, routes: RoutePreviews | None = None) -> None:
         self._database = database
         self._door = door
+        self._routes = routes or RoutePreviews()
 
     async def preview(self, tenant_id: str, follower_id: str, raw: Mapping[str, Any], asof: datetime | None) -> Preview:
         """`raw` is a manager order without its vault. Raises NotFound for a follower that is not (or was not yet),
@@ -85,7 +90,19 @@ class PreviewStore:
             order = MirrorOrderInput(
                 tenant_id, _NOBODYS, intent, meta, "", "preview", "preview", only_follower_id=follower_id
             )
-            return await self._judge(cursor, order, at)
+            judged = await self._judge(cursor, order, at)
+            # What an account held at an earlier time is not known.
+            return judged if asof is not None else await self._paid(cursor, order, judged)
+
+    async def _paid(self, cursor: Cursor, order: MirrorOrderInput, judged: Preview) -> Preview:
+        """With how its order would be paid for, where it would go to an account for the crypto rail."""
+        leg = next((leg for leg in judged.legs if leg.leg == 0 and leg.allotted), None)
+        if leg is None or judged.snapshot["rail"] != "crypto" or judged.terms["route"] in {None, WEBHOOK}:
+            return judged
+        intent, frozen = order.intent, judged.snapshot["price"]
+        price = intent.limit_price or (None if frozen is None else Decimal(frozen))
+        asked = {"symbol": leg.symbol, "side": leg.side, "qty": leg.qty, "order_type": intent.order_type}
+        return replace(judged, money=await self._routes.of(cursor, judged.follower_id, asked, price))
 
     async def _judge(self, cursor: Cursor, order: MirrorOrderInput, at: datetime) -> Preview:
         intent, follower_id = order.intent, order.only_follower_id

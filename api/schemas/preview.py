@@ -62,6 +62,55 @@ class PreviewLeg(Answer):
     trace: list[TraceStep]
 
 
+class PreviewMoneyLeg(Answer):
+    """Money that is changed (`convert`) or the order itself (`trade`): `amount` of `source` for `expected` of `target`.
+
+    `fee` is an estimate, in the order's quote currency.
+    """
+
+    leg_no: int
+    kind: str
+    source: str
+    target: str
+    amount: DecimalStr
+    expected: DecimalStr
+    fee: DecimalStr
+
+
+class PreviewRefusal(Answer):
+    code: str
+    reason: str
+
+
+class PreviewMoney(BaseModel):
+    """How the order would be paid for, by the balances last known, of `balances_asof`: nobody asks the venue now.
+
+    They are read by reconciliation, and whenever an order's money is planned. Null: none are known yet, and only the
+    order itself is shown.
+    """
+
+    converts: bool = Field(description="Whether the account's owner agrees that its money is changed.")
+    currency: str = Field(description="The order's quote currency, in which its fees are.")
+    balances: dict[str, DecimalStr]
+    balances_asof: datetime | None
+    legs: list[PreviewMoneyLeg]
+    fee: DecimalStr | None = Field(description="Of all legs together.")
+    refusal: PreviewRefusal | None = Field(description="Why nothing would be sent: depegged, insufficient_funds, …")
+
+    @classmethod
+    def of(cls, route: Any) -> Self:
+        plan = route.plan
+        return cls(
+            converts=route.converts,
+            currency=route.currency,
+            balances=route.balances,
+            balances_asof=route.asof,
+            legs=[] if plan is None else [PreviewMoneyLeg.model_validate(leg) for leg in plan.legs],
+            fee=None if plan is None else plan.fee,
+            refusal=None if route.refusal is None else PreviewRefusal.model_validate(route.refusal),
+        )
+
+
 class PreviewStop(Answer):
     """The state that the order would end in, and why."""
 
@@ -81,6 +130,9 @@ class PreviewAnswer(BaseModel):
         description="What would stop it at the moment of sending: kill switch, halt, maintenance, session, instrument, "
         "endpoint."
     )
+    money: PreviewMoney | None = Field(
+        description="Legs and fees of an order for the crypto rail of a broker account; not with `asof`."
+    )
     snapshot: dict[str, Any] = Field(
         description="The vault, the instrument and the overlays, as an order freezes them."
     )
@@ -96,6 +148,7 @@ class PreviewAnswer(BaseModel):
             admission=PreviewAdmission.model_validate(preview.verdict),
             legs=[PreviewLeg(**leg.row() | {"route": route}) for leg in preview.legs],
             stop=None if preview.stop is None else PreviewStop.model_validate(preview.stop),
+            money=None if preview.money is None else PreviewMoney.of(preview.money),
             snapshot=preview.snapshot,
             follower=preview.terms,
         )

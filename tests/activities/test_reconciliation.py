@@ -70,7 +70,7 @@ class FakeFindings:
             self.found.append(finding)
         return not self.moved
 
-    async def keep_funds(self, tenant_id: str, follower_id: str, account: VenueAccount) -> None:
+    async def keep_funds(self, tenant_id: str, follower_id: str, account: VenueAccount, balances: Any = None) -> None:
         self.funds[follower_id] = account.buying_power
 
     async def alert(self, tenant_id: str, vault_id: str, run: Any, alerts: Sequence[dict[str, str]], _: str) -> None:

@@ -16,6 +16,7 @@ from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.legs import LegStore
+from adapters.store.money import Peg
 from adapters.store.reads import Reads
 from adapters.store.redrive import RedriveStore
 from adapters.store.registry import Registry
@@ -47,7 +48,7 @@ class Desk:
         self.exchange = exchange
         self.store = DispatchStore(floor.database)
         sending = Sending(cast("Any", None), {"alpaca": cast("Any", exchange)}, box)
-        legs = MoneyLegs(LegStore(floor.database, peg_symbol=PEG, peg_max_age=timedelta(hours=1)), sending, TERMS)
+        legs = MoneyLegs(LegStore(floor.database, Peg(PEG)), sending, TERMS)
         self._delivery = DeliveryActivities(self.store, sending, legs)
         self.follower = ""
 
