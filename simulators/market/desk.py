@@ -35,11 +35,11 @@ class Desk:
         fault = tally.behaviour.fault if tally.submissions <= tally.behaviour.fault.times else NO_FAULT
 
         async def late() -> web.StreamResponse:
-            await self._faults.before_booking(request, fault)
             return render(self._book(request, parse, tally))
 
+        self._faults.count("submission", fault)
         if fault.kind is FaultKind.SLOW:
-            return await self._faults.to_the_end(late())
+            return await self._faults.later(fault, late)
         await self._faults.before_booking(request, fault)
         answer = render(self._book(request, parse, tally))
         await self._faults.after_booking(request, fault)

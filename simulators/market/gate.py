@@ -49,6 +49,7 @@ class Gate:
         if not self._wire.owns(request):
             return await handler(request)
         headers: dict[str, str] = {}
+        await self._faults.catch_up()
         try:
             account = request[ACCOUNT] = self._authenticate(request)
             spent = self._count(account, request)
@@ -68,16 +69,13 @@ class Gate:
         if self._wire.is_submission(request) or not self.read_faults:
             return await handler(request)
         fault = self.read_faults.popleft()
+        self._faults.count("read", fault)
         if fault.kind is FaultKind.SLOW:
-            return await self._faults.to_the_end(self._answer_late(request, handler, fault))
+            return await self._faults.later(fault, lambda: handler(request))
         await self._faults.before_booking(request, fault)
         response = await handler(request)
         await self._faults.after_booking(request, fault)
         return response
-
-    async def _answer_late(self, request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
-        await self._faults.before_booking(request, fault)
-        return await handler(request)
 
     async def _stay_down(self, request: web.Request) -> web.StreamResponse:
         assert self.outage is not None

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from aiohttp import web
 from pydantic import SecretStr
 
-from simulators.market.behaviour import Behaviour, Fault
+from simulators.market.behaviour import Behaviour, Fault, FaultKind
 from simulators.market.control import (
     AccountSpec,
     BehaviourSpec,
@@ -48,7 +48,7 @@ class Simulator:
         self, port: int, exchange: Exchange, wire: Callable[[Exchange, Desk], Wire], *, template: Instrument
     ) -> None:
         self.exchange = exchange
-        self._faults = FaultPlayer()
+        self._faults = FaultPlayer(exchange.clock)
         self._desk = Desk(exchange, self._faults)
         self._wire = wire(exchange, self._desk)
         self._gate = Gate(exchange, self._faults, self._wire)
@@ -174,6 +174,10 @@ class Simulator:
 
     def orders(self, client_order_id: str | None = None) -> Sequence[dict[str, object]]:
         return self.control.orders(client_order_id)
+
+    def played(self, what: Literal["submission", "read"]) -> Mapping[FaultKind, int]:
+        """How often each fault was met."""
+        return {kind: count for (asked, kind), count in self._faults.played.items() if asked == what}
 
     async def _beat(self) -> None:
         while True:

@@ -2,7 +2,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.adapters.brokers.harness import OPENERS, AlpacaVenue, Venue, open_alpaca
+from tests.adapters.brokers.alpaca_venue import open_alpaca
+from tests.adapters.brokers.harness import OPENERS
+from tests.adapters.brokers.venue import Venue
 
 
 @pytest.fixture(params=sorted(OPENERS))
@@ -13,6 +15,6 @@ async def venue(request: pytest.FixtureRequest) -> AsyncIterator[Venue]:
 
 
 @pytest.fixture
-async def alpaca() -> AsyncIterator[AlpacaVenue]:
+async def alpaca() -> AsyncIterator[Venue]:
     async with open_alpaca() as opened:
         yield opened

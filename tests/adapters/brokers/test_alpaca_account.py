@@ -13,7 +13,7 @@ from domain.orders import Side
 from domain.ports import BrokerCredentials, VenueAccount
 from simulators.alpaca.render import position_json
 from tests.adapters.brokers.canned import Canned, fixture, fixtures, open_canned
-from tests.adapters.brokers.harness import AlpacaVenue
+from tests.adapters.brokers.harness import Venue
 from tests.adapters.brokers.test_alpaca_wire import faults_of, needs_reference, schemas
 
 CREDENTIALS = BrokerCredentials("cred-1", "AK1", "secret")
@@ -62,7 +62,7 @@ async def test_an_order_by_amount_has_no_quantity_and_each_side_a_direction(cann
     assert canned.seen[0][0] == ("GET /paper/v2/orders?status=all&direction=asc&limit=500&after=2024-03-18T14:00:00Z")
 
 
-async def test_pages_go_on_until_one_is_short_and_an_order_counts_once(alpaca: AlpacaVenue, monkeypatch: Any):
+async def test_pages_go_on_until_one_is_short_and_an_order_counts_once(alpaca: Venue, monkeypatch: Any):
     monkeypatch.setattr("adapters.brokers.alpaca._ORDERS_PER_PAGE", 3)
     refs = [alpaca.trade_by_hand("sell", 1) for _ in range(8)]
     found = await alpaca.broker.orders_since(alpaca.credentials, datetime.now(UTC) - timedelta(minutes=1))
@@ -104,7 +104,7 @@ def test_an_account_without_one_of_its_numbers_is_none(name: str):
 
 
 @needs_reference
-def test_the_simulator_answers_with_the_positions_that_the_vendor_describes(alpaca: AlpacaVenue):
+def test_the_simulator_answers_with_the_positions_that_the_vendor_describes(alpaca: Venue):
     known = schemas("alpaca-trading-openapi.yml")
     account = alpaca.simulator.exchange.accounts["AK1"]
     [(symbol, position)] = account.positions.items()

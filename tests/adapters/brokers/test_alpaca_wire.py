@@ -12,7 +12,7 @@ from adapters.brokers.alpaca_wire import ORDER_STATES, order_body, read_order
 from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import ChildOrder, VenueOrder, VenueStatus
 from simulators.alpaca.render import order_json
-from tests.adapters.brokers.harness import SYMBOL, AlpacaVenue, child_order
+from tests.adapters.brokers.harness import SYMBOL, Venue, child_order
 
 REFERENCE = Path(__file__).parents[4] / "shared" / "reference" / "brokers"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the vendors' descriptions are not at hand")
@@ -87,7 +87,7 @@ def test_the_check_above_notices_wrong_bodies():
 
 
 @needs_reference
-async def test_the_simulator_answers_with_the_orders_that_the_vendor_describes(alpaca: AlpacaVenue):
+async def test_the_simulator_answers_with_the_orders_that_the_vendor_describes(alpaca: Venue):
     known = schemas("alpaca-orders-openapi.yml")
     account = alpaca.simulator.exchange.accounts["AK1"]
     await alpaca.broker.submit(alpaca.credentials, ORDERS[0])

@@ -8,7 +8,8 @@ import pytest
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.orders import OrderType, Side
 from domain.ports import BrokerCredentials, VenueStatus
-from tests.adapters.brokers.harness import SECRET, SYMBOL, Breakage, Venue, accepted, child_order, found
+from tests.adapters.brokers.harness import Breakage, Venue, accepted, found
+from tests.adapters.brokers.venue import PRICE
 
 READS = ("positions", "account", "orders_since")
 
@@ -20,8 +21,8 @@ async def read(venue: Venue, name: str, credentials: BrokerCredentials | None = 
 
 async def test_positions_follow_what_is_bought_and_sold_by_us_and_by_hand(venue: Venue):
     [before] = await venue.broker.positions(venue.credentials)
-    assert (before.symbol, before.qty, before.price) == (SYMBOL, Decimal(1_000), Decimal("185.25"))
-    await accepted(venue, child_order("FO-1"))
+    assert (before.symbol, before.qty, before.price) == (venue.symbol, Decimal(1_000), PRICE)
+    await accepted(venue, venue.order("FO-1"))
     venue.trade_by_hand("sell", 4)
     [after] = await venue.broker.positions(venue.credentials)
     assert after.qty == Decimal(1_006)
@@ -35,19 +36,24 @@ async def test_an_account_without_positions_has_an_empty_list(venue: Venue):
 async def test_money_that_open_orders_hold_back_is_no_buying_power(venue: Venue):
     before = await venue.broker.account(venue.credentials)
     assert before.cash == before.buying_power == Decimal(10_000_000)
-    assert before.equity == before.cash + 1_000 * Decimal("185.25")
-    await accepted(venue, child_order("FO-1", order_type=OrderType.LIMIT, limit_price=Decimal(100)))
+    assert before.equity == before.cash + 1_000 * PRICE
+    await accepted(venue, venue.order("FO-1", order_type=OrderType.LIMIT, limit_price=Decimal(100)))
     after = await venue.broker.account(venue.credentials)
     assert (after.cash, after.buying_power) == (before.cash, before.buying_power - 1_000)
 
 
 async def test_orders_are_all_that_were_submitted_since_whoever_did_oldest_first(venue: Venue):
-    await accepted(venue, child_order("FO-before"))
+    await accepted(venue, venue.order("FO-before"))
     since = datetime.now(UTC)
-    await accepted(venue, child_order("FO-1", order_type=OrderType.LIMIT, limit_price=Decimal(100)))
+    await accepted(venue, venue.order("FO-1", order_type=OrderType.LIMIT, limit_price=Decimal(100)))
     by_hand = venue.trade_by_hand("sell", 4)
     ours, theirs = await venue.broker.orders_since(venue.credentials, since)
-    assert (ours.order.client_order_id, ours.symbol, ours.side, ours.qty) == ("FO-1", SYMBOL, Side.BUY, Decimal(10))
+    assert (ours.order.client_order_id, ours.symbol, ours.side, ours.qty) == (
+        "FO-1",
+        venue.symbol,
+        Side.BUY,
+        Decimal(10),
+    )
     assert ours.order == await found(venue, "FO-1")
     assert (theirs.order.ref, theirs.side, theirs.qty) == (by_hand, Side.SELL, Decimal(4))
     assert (theirs.order.status, theirs.order.filled_qty) == (VenueStatus.FILLED, Decimal(4))
@@ -65,4 +71,4 @@ async def test_a_broken_read_is_unavailable_and_not_empty(venue: Venue, name: st
 @pytest.mark.parametrize("name", READS)
 async def test_wrong_credentials_are_refused(venue: Venue, name: str):
     with pytest.raises(VenueRefused):
-        await read(venue, name, BrokerCredentials("cred-1", "AK1", SECRET + "-wrong"))
+        await read(venue, name, venue.wrong)

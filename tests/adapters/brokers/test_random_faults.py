@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import VenueUnavailable
 from domain.ports import OutcomeKind, VenueOrder
-from tests.adapters.brokers.harness import Breakage, Venue, child_order, open_alpaca
+from tests.adapters.brokers.harness import Breakage, Venue, open_alpaca
 
 ORDERS = 300
 IN_FLIGHT = 20
@@ -36,7 +36,7 @@ async def _find(venue: Venue, client_order_id: str) -> VenueOrder | None:
 async def _deliver(venue: Venue, client_order_id: str, *, looks_first: bool = True) -> None:
     """What an orchestrator does: resubmit only what is provably not there."""
     for _ in range(10):
-        outcome = await venue.broker.submit(venue.credentials, child_order(client_order_id))
+        outcome = await venue.broker.submit(venue.credentials, venue.order(client_order_id))
         if outcome.kind is OutcomeKind.ACK:
             return
         assert outcome.kind is not OutcomeKind.FINAL, outcome
