@@ -11,6 +11,7 @@ import typer
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
 from cli_secrets import app as secrets
+from cli_sim import sim
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -24,7 +25,7 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
-for command in (halt, halts, lift):
+for command in (halt, halts, lift, sim):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")
