@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli_brokers import brokers
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
 from cli_secrets import app as secrets
@@ -25,7 +26,7 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
-for command in (halt, halts, lift, sim):
+for command in (brokers, halt, halts, lift, sim):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")

@@ -19,7 +19,7 @@ from adapters.brokers.alpaca_http import AlpacaHttp, broken, readable, venue_err
 from adapters.brokers.alpaca_market import read_fills, read_instrument, refusal
 from adapters.brokers.alpaca_stream import AlpacaStreams
 from adapters.brokers.alpaca_values import vendor_symbol
-from adapters.brokers.alpaca_wire import UNREADABLE, Answer, order_body, read_order
+from adapters.brokers.alpaca_wire import SHOWN, UNREADABLE, Answer, order_body, read_order
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.ports import (
     AccountOrder,
@@ -63,6 +63,7 @@ class AlpacaBroker:
         converts=False,
         requests_per_min=200,
     )
+    verdicts = SHOWN
 
     def __init__(
         self,

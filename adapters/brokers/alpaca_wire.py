@@ -68,6 +68,10 @@ MESSAGES: tuple[tuple[int, int, str, str], ...] = (
     (422, 42210000, "not tradable", "halted"),
     (422, 42210000, "not active", "halted"),
 )
+SHOWN: dict[Any, Verdict] = {
+    **VERDICTS,
+    **{(status, code, words): Verdict(OutcomeKind.FINAL, ours) for status, code, words, ours in MESSAGES},
+}
 _INSUFFICIENT = Verdict(OutcomeKind.FINAL, "insufficient_funds")
 UNKNOWN_REFUSAL = Verdict(OutcomeKind.FINAL, "invalid_order")
 _VENUE_ERROR = Verdict(OutcomeKind.AMBIGUOUS, "venue_error")  # a 5xx does not prove that nothing was booked

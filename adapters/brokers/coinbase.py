@@ -27,7 +27,7 @@ from adapters.brokers.coinbase_account import (
 from adapters.brokers.coinbase_http import CoinbaseHttp, Query, broken, venue_error
 from adapters.brokers.coinbase_market import middle, read_conversion, read_product, read_quotes
 from adapters.brokers.coinbase_stream import CoinbaseStream
-from adapters.brokers.coinbase_wire import UNREADABLE, Answer, order_body, read_created, read_order, timestamp
+from adapters.brokers.coinbase_wire import UNREADABLE, VERDICTS, Answer, order_body, read_created, read_order, timestamp
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.orders import OrderType, TimeInForce
 from domain.ports import (
@@ -74,6 +74,7 @@ class CoinbaseBroker:
         converts=True,
         requests_per_min=1_800,
     )
+    verdicts = VERDICTS
 
     def __init__(
         self,

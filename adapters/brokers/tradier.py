@@ -24,7 +24,7 @@ from adapters.brokers.tradier_account import (
 from adapters.brokers.tradier_book import TradierBook, read, readable
 from adapters.brokers.tradier_http import NotSentError, TradierHttp, account_path
 from adapters.brokers.tradier_stream import TradierStream
-from adapters.brokers.tradier_verdicts import UNREADABLE
+from adapters.brokers.tradier_verdicts import UNREADABLE, VERDICTS
 from adapters.brokers.tradier_wire import (
     Answer,
     UnsendableError,
@@ -75,6 +75,7 @@ class TradierBroker:
         converts=False,
         requests_per_min=60,
     )
+    verdicts = VERDICTS
 
     def __init__(
         self, *, live_url: str, paper_url: str, live_stream_url: str, paper_stream_url: str,

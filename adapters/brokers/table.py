@@ -1,0 +1,85 @@
+"""What the adapters can do and how they read their vendors' answers, as tables for people and for docs/brokers.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+from domain.ports import Broker, OutcomeKind
+from domain.venues import Capabilities
+
+_LABELS = {
+    "rail": "rail",
+    "fractional": "fractions of a unit",
+    "notional": "orders by amount of money",
+    "client_id_dedupes": "refuses a second order under a client id",
+    "looks_up_by_client_id": "finds an order by client id in one request",
+    "absence_proven_after_s": "seconds after which finding nothing proves that there is nothing",
+    "streams": "reports orders on a stream",
+    "cancels": "cancels",
+    "replaces": "replaces",
+    "crosses_zero": "one order may turn a long position into a short one",
+    "sessions": "trades",
+    "increments": "steps of quantity and price",
+    "converts": "changes USD into USDC and back",
+    "requests_per_min": "requests a minute and account, until its headers say otherwise",
+}
+_MEANINGS = {
+    OutcomeKind.ACK: "the venue has it",
+    OutcomeKind.RETRYABLE: "the venue provably does not have it: sent again",
+    OutcomeKind.FINAL: "refused for good",
+    OutcomeKind.AMBIGUOUS: "may or may not have it: looked up",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """An adapter that shows its verdicts: what an answer says (status, code, words) → what it proves, our code."""
+
+    @property
+    def verdicts(self) -> Mapping[Any, tuple[OutcomeKind, str]]: ...
+
+
+def tables(brokers: Mapping[str, Broker]) -> list[Table]:
+    """The capabilities of all, then each venue's verdicts."""
+    return [_capabilities(brokers), *(_verdicts(n, b.verdicts) for n, b in brokers.items() if isinstance(b, Explained))]
+
+
+def markdown(brokers: Mapping[str, Broker]) -> str:
+    return "\n".join(f"### {t.title}\n\n{_lines(t)}\n" for t in tables(brokers))
+
+
+def _capabilities(brokers: Mapping[str, Broker]) -> Table:
+    names = [field.name for field in fields(Capabilities) if field.name != "venue"]
+    rows = [[_LABELS[name], *(_word(getattr(b.capabilities, name)) for b in brokers.values())] for name in names]
+    return Table("What each venue can do", ["", *brokers], rows)
+
+
+def _verdicts(venue: str, verdicts: Mapping[Any, tuple[OutcomeKind, str]]) -> Table:
+    rows = [[_told(key), code, _MEANINGS[kind]] for key, (kind, code) in verdicts.items()]
+    return Table(f"{venue}: answers to an order", ["the venue says", "our code", "the order"], rows)
+
+
+def _told(key: Any) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    return ", ".join(
+        f"HTTP {part}" if isinstance(part, int) and part < 1_000 else f"`{part}`" for part in parts if part is not None
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value.value) if isinstance(value, Enum) else str(value)
+
+
+def _lines(table: Table) -> str:
+    rows = [table.head, ["---"] * len(table.head), *table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
