@@ -18,6 +18,8 @@ _CODES: dict[Reason, tuple[int, int]] = {
     Reason.INSUFFICIENT_QTY: (403, 40310000),
     Reason.NO_WALLET: (403, 40310000),
     Reason.BLOCKED: (403, 40310000),
+    Reason.BELOW_MIN_QTY: (403, 40310000),
+    Reason.BELOW_MIN_NOTIONAL: (403, 40310000),
     Reason.QTY_STEP: (403, 40310000),  # an asset that is not fractionable
     Reason.NOT_FOUND: (404, 40410000),
     Reason.RATE_LIMITED: (429, 42910000),
@@ -36,10 +38,13 @@ def refusal_json(refusal: Refusal) -> dict[str, object]:
     if refusal.reason is Reason.BROKEN:
         return {"code": _INTERNAL, "message": refusal.message}
     code = _CODES.get(refusal.reason, _UNPROCESSABLE)[1]
+    if refusal.reason in _MINIMUMS:  # words as the paper API's are reported
+        return {"code": code, "message": f"cost basis must be >= minimal amount of order ({refusal.message})"}
     facts = {} if refusal.reason not in _TOLD else refusal.facts
     return {"code": code, "message": refusal.message} | {name: _plain(value) for name, value in facts.items()}
 
 
+_MINIMUMS = frozenset({Reason.BELOW_MIN_QTY, Reason.BELOW_MIN_NOTIONAL})
 _TOLD = frozenset({Reason.INSUFFICIENT_FUNDS, Reason.INSUFFICIENT_QTY})
 
 

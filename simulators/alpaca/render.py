@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from simulators.market.instruments import Instrument
 from simulators.market.ledger import Account, Instruments, Position
-from simulators.market.orders import Order
+from simulators.market.orders import Execution, Order
 from simulators.market.text import decimal_text, timestamp
 
 _CENT = Decimal("0.01")
@@ -33,7 +33,7 @@ def order_json(order: Order) -> dict[str, object]:
         "replaces": None,
         "asset_id": asset_id(request.symbol),
         "symbol": request.symbol,
-        "asset_class": "us_equity",
+        "asset_class": asset_class(request.symbol),
         "notional": None,
         "qty": decimal_text(request.qty),
         "filled_qty": decimal_text(order.filled_qty),
@@ -120,19 +120,49 @@ def account_json(account: Account, instruments: Instruments) -> dict[str, object
 
 
 def asset_json(asset: Instrument) -> dict[str, object]:
+    """Equities have steps and minimums only where somebody gave them some; pairs always say theirs."""
+    is_pair = asset_class(asset.symbol) == "crypto"
+    trades = asset.tradable and not asset.halted
     return {
         "id": asset_id(asset.symbol),
-        "class": "us_equity",
-        "exchange": "NASDAQ",
+        "class": asset_class(asset.symbol),
+        "exchange": "CRYPTO" if is_pair else "NASDAQ",
         "symbol": asset.symbol,
         "name": f"{asset.symbol} (simulated)",
         "status": "active",
-        "tradable": asset.tradable and not asset.halted,
-        "marginable": True,
-        "shortable": True,
-        "easy_to_borrow": True,
+        "tradable": trades,
+        "marginable": not is_pair,
+        "shortable": not is_pair,
+        "easy_to_borrow": not is_pair,
         "fractionable": asset.qty_step is None or asset.qty_step < 1,
-        "min_order_size": None,
-        "min_trade_increment": None,
-        "price_increment": None,
+        "min_order_size": _maybe(asset.min_qty),
+        "min_trade_increment": _maybe(asset.qty_step if is_pair else None),
+        "price_increment": _maybe(asset.price_step),
     }
+
+
+def fill_json(order: Order, execution: Execution) -> dict[str, object]:
+    """A `TradeActivity`; its id begins with its time, so that ids are in the order of executions."""
+    left = order.request.qty - execution.filled_qty
+    return {
+        "activity_type": "FILL",
+        "id": f"{execution.at_ns // 1_000_000:017d}::{execution.id}",
+        "cum_qty": decimal_text(execution.filled_qty),
+        "leaves_qty": decimal_text(left),
+        "price": decimal_text(execution.price),
+        "qty": decimal_text(execution.qty),
+        "side": order.request.side,
+        "symbol": order.request.symbol,
+        "transaction_time": timestamp(execution.at_ns),
+        "order_id": order.id,
+        "order_status": order.status.value,
+        "type": "partial_fill" if left else "fill",
+    }
+
+
+def asset_class(symbol: str) -> str:
+    return "crypto" if "/" in symbol else "us_equity"
+
+
+def _maybe(number: Decimal | None) -> str | None:
+    return None if number is None else decimal_text(number)

@@ -97,14 +97,15 @@ def _is_wanted(order: Order, request: web.Request) -> bool:
     symbols = {s for s in request.query.get("symbols", "").split(",") if s}
     if symbols and order.request.symbol not in symbols:
         return False
-    after, until = _time(request, "after"), _time(request, "until")
+    after, until = asked_time(request, "after"), asked_time(request, "until")
     submitted = order.created_at
     if (after is not None and submitted <= after) or (until is not None and submitted >= until):
         return False
     return status == "all" or order.is_open == (status == "open")
 
 
-def _time(request: web.Request, name: str) -> datetime | None:
+def asked_time(request: web.Request, name: str) -> datetime | None:
+    """A moment in the query, if there is one. Raises Refusal."""
     given = request.query.get(name)
     if given is None:
         return None

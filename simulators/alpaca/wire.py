@@ -1,13 +1,15 @@
-"""Alpaca's credentials, request budget and error bodies; its paths are `routes` and `market_data`."""
+"""Alpaca's credentials, request budget and error bodies; the other files have its paths."""
 
 import hmac
 import time
 
 from aiohttp import web
 
+from simulators.alpaca.activities import ActivityRoutes
 from simulators.alpaca.errors import refusal_json, status_of
 from simulators.alpaca.market_data import MarketDataRoutes
 from simulators.alpaca.routes import VendorRoutes
+from simulators.alpaca.stream import StreamRoutes
 from simulators.market.desk import Desk
 from simulators.market.exchange import Exchange
 from simulators.market.ledger import Account
@@ -22,10 +24,10 @@ class AlpacaWire:
         self._exchange = exchange
         self._budget = Budget("requests", rate_limit)
         self._routes = VendorRoutes(exchange, desk)
-        self._market_data = MarketDataRoutes(exchange)
+        self._others = (MarketDataRoutes(exchange), ActivityRoutes(exchange), StreamRoutes(exchange))
 
     def table(self) -> list[web.RouteDef]:
-        return [*self._routes.table(), *self._market_data.table()]
+        return [*self._routes.table(), *(route for routes in self._others for route in routes.table())]
 
     def owns(self, request: web.Request) -> bool:
         return request.path.startswith(("/v2/", "/v1beta3/"))
