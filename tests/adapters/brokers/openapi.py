@@ -53,6 +53,13 @@ class Description:
             *self._body_faults(operation, body),
         ]
 
+    def schema(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._document["components"]["schemas"][name]
+        return found
+
+    def properties(self, schema: str) -> set[str]:
+        return set(self.schema(schema)["properties"])
+
     def value_faults(self, schema: str, value: Any) -> list[str]:
         """What of a value is not as `components.schemas` has it; unknown properties are none of it."""
         return self._against({"$ref": f"#/components/schemas/{schema}"}, value)

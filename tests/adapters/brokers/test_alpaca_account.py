@@ -14,7 +14,7 @@ from domain.ports import BrokerCredentials, VenueAccount
 from simulators.alpaca.render import position_json
 from tests.adapters.brokers.canned import Canned, fixture, fixtures, open_canned
 from tests.adapters.brokers.harness import Venue
-from tests.adapters.brokers.test_alpaca_wire import faults_of, needs_reference, schemas
+from tests.adapters.brokers.openapi import Description, needs_reference
 
 CREDENTIALS = BrokerCredentials("cred-1", "AK1", "secret")
 SINCE = datetime(2024, 3, 18, 14, 0, tzinfo=UTC)
@@ -105,10 +105,9 @@ def test_an_account_without_one_of_its_numbers_is_none(name: str):
 
 @needs_reference
 def test_the_simulator_answers_with_the_positions_that_the_vendor_describes(alpaca: Venue):
-    known = schemas("alpaca-trading-openapi.yml")
     account = alpaca.simulator.exchange.accounts["AK1"]
     [(symbol, position)] = account.positions.items()
     body = position_json(account, symbol, position, alpaca.simulator.exchange.instruments)
-    assert set(known["Position"]["required"]) <= body.keys()
-    described = {name: body[name] for name in known["Position"]["properties"]}
-    assert faults_of(described, known["Position"], known) == []
+    described = Description("alpaca-trading-openapi.yml")
+    assert described.properties("Position") <= body.keys()
+    assert described.value_faults("Position", body) == []
