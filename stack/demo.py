@@ -48,6 +48,7 @@ class DemoStack(Stack):
         return {
             **super().env(),
             "VANTA_ALPACA__PAPER_URL": self.simulators.alpaca,
+            "VANTA_ALPACA__DATA_URL": self.simulators.alpaca,
             "VANTA_INGEST__QUEUE_PATH": str(self.queue),
             "VANTA_INGEST__EVERY_S": "1",
         }

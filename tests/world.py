@@ -87,7 +87,8 @@ class World:
         quiet |= {"VANTA_STREAMS__ENABLED": "false"}
         coins = {"VANTA_COINBASE__PAPER_URL": self.coinbase.url, "VANTA_COINBASE__TIMEOUT_MS": "2000"}
         coins |= {"VANTA_COINBASE__PAPER_STREAM_URL": self.coinbase.stream_url}
-        mine = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, **coins, **quick, **queue, **quiet, **env}
+        venue = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, "VANTA_ALPACA__DATA_URL": self.alpaca.url}
+        mine = {**venue, **coins, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)
