@@ -89,8 +89,8 @@ class AlpacaStreams:
 
 def _handshake_error(error: aiohttp.WSServerHandshakeError, credentials: BrokerCredentials) -> VenueError:
     detail = f"{credentials.ref}: HTTP {error.status} to the websocket's handshake"
-    if error.status in {401, 403}:
-        return VenueRefused("bad_credentials", detail)
+    if error.status in {401, 403}:  # the key is told by a message only: a 403 is somebody's in between
+        return VenueRefused("bad_credentials" if error.status == 401 else "forbidden", detail)
     return VenueUnavailable("rate_limited" if error.status == 429 else "venue_error", detail)
 
 

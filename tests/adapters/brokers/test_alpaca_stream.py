@@ -171,6 +171,7 @@ async def test_a_wrong_key_is_refused_before_anything_is_promised(socket: Socket
     ("status", "error", "code"),
     [
         (401, VenueRefused, "bad_credentials"),
+        (403, VenueRefused, "forbidden"),
         (429, VenueUnavailable, "rate_limited"),
         (503, VenueUnavailable, "venue_error"),
     ],
