@@ -133,8 +133,9 @@ async def test_a_submission_is_sent_once_whatever_happens(venue: Venue):
     breakages: list[Breakage] = ["error", "drop", "hang", "rate_limited", "error_after_booking"]
     for number, breakage in enumerate(breakages):
         venue.break_next(breakage, times=1_000)
-        await venue.broker.submit(venue.credentials, venue.order(f"FO-{number}"))
+        outcome = await venue.broker.submit(venue.credentials, venue.order(f"FO-{number}"))
         assert venue.submissions(f"FO-{number}") == 1
+        venue.clock.advance(outcome.retry_after_s or 0)  # until then nothing is sent
 
 
 @pytest.mark.parametrize("breakage", ["rate_limited", "error", "hang"])
