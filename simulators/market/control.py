@@ -153,6 +153,9 @@ class Control:
     def fail_reads(self, spec: ReadFaultSpec) -> None:
         self._gate.read_faults.extend([spec.fault] * spec.fault.times)
 
+    def stop_failing(self) -> None:
+        self._gate.read_faults.clear()
+
     def fail_streams(self, spec: StreamFaultSpec) -> None:
         if spec.account is not None:
             self._account(spec.account)

@@ -158,6 +158,10 @@ class Simulator:
         """Break the next `fault.times` look-ups, lists and cancels."""
         self.control.fail_reads(ReadFaultSpec(fault=fault))
 
+    def stop_failing(self) -> None:
+        """Forget the scripted faults of reads."""
+        self.control.stop_failing()
+
     def lose_events(self, count: int, account: str | None = None) -> None:
         """The next `count` events never reach the streams (of an account)."""
         self.control.fail_streams(StreamFaultSpec(account=account, drop=count))
@@ -175,9 +179,10 @@ class Simulator:
     def orders(self, client_order_id: str | None = None) -> Sequence[dict[str, object]]:
         return self.control.orders(client_order_id)
 
-    def played(self, what: Literal["submission", "read"]) -> Mapping[FaultKind, int]:
-        """How often each fault was met."""
-        return {kind: count for (asked, kind), count in self._faults.played.items() if asked == what}
+    @property
+    def played(self) -> Mapping[tuple[str, FaultKind], int]:
+        """How often each fault was met by a `submission` or a `read`."""
+        return dict(self._faults.played)
 
     async def _beat(self) -> None:
         while True:

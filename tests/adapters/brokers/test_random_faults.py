@@ -1,76 +1,109 @@
-"""Seeded runs of submit, look up and resubmit under random faults: one order per id, or none and a known reason."""
+"""2,000 seeded runs per venue of submit, look up, cancel and re-send under every fault, against what the venue booked.
+
+A run fails where an order that should exist is there twice or not at all, where one is there that should not be, where
+fills do not add up, or where the state that was reached is not the venue's. Each fault is met at least 50 times.
+"""
 
 import asyncio
-import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
-from domain.errors import VenueUnavailable
-from domain.ports import OutcomeKind, VenueOrder
-from tests.adapters.brokers.harness import Breakage, Venue, open_alpaca
+from domain.ports import BrokerCredentials, VenueOrder, VenueStatus
+from domain.venues import Capabilities
+from simulators.market import FaultKind
+from simulators.market.orders import State
+from tests.adapters.brokers.fates import READ_FAULTS, Fate, Orchestrator, submit_faults
+from tests.adapters.brokers.harness import OPENERS, open_alpaca
+from tests.adapters.brokers.venue import HELD, PRICE, Venue
 
-ORDERS = 300
-IN_FLIGHT = 20
-_FAULTS: tuple[Breakage, ...] = (
-    "error",
-    "error_after_booking",
-    "drop",
-    "drop_after_booking",
-    "rate_limited",
-    "hang",
-    "hang_after_booking",
-)
-_READ_FAULTS: tuple[Breakage, ...] = ("error", "rate_limited", "drop")
-_WEIGHTS = (5, 5, 5, 5, 5, 1, 1)
-
-
-async def _find(venue: Venue, client_order_id: str) -> VenueOrder | None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await venue.broker.look_up(venue.credentials, client_order_id)
-            except VenueUnavailable as error:
-                venue.clock.advance(error.retry_after_s or 0)
+RUNS = 2_000
+LANES = 20  # venues of their own, with a clock each: in a lane nobody else moves it, and one order follows the other
+RUNS_PER_ACCOUNT = 20  # venues that cannot be asked for an id list the account's orders: a long list tests nothing more
+SEED = 20_240_607
+AT_LEAST = 50
+TRUE_STATUS = {
+    State.FILLED: VenueStatus.FILLED,
+    State.CANCELED: VenueStatus.CANCELLED,
+    State.EXPIRED: VenueStatus.EXPIRED,
+    State.REJECTED: VenueStatus.REJECTED,
+}
+Lived = Mapping[str, VenueOrder | None]
+Played = Mapping[tuple[str, FaultKind], int]
 
 
-async def _deliver(venue: Venue, client_order_id: str, *, looks_first: bool = True) -> None:
-    """What an orchestrator does: resubmit only what is provably not there."""
-    for _ in range(10):
-        outcome = await venue.broker.submit(venue.credentials, venue.order(client_order_id))
-        if outcome.kind is OutcomeKind.ACK:
-            return
-        assert outcome.kind is not OutcomeKind.FINAL, outcome
-        venue.clock.advance(outcome.retry_after_s or 0)
-        if outcome.kind is OutcomeKind.AMBIGUOUS and looks_first and await _find(venue, client_order_id):
-            return
-    raise AssertionError(f"{client_order_id} was never delivered")
+async def _live(venue: Venue, credentials: BrokerCredentials, fates: Sequence[Fate], *, naive: bool = False) -> Lived:
+    """What became of every order of an account, by its id."""
+    lived = {}
+    for fate in fates:
+        fate.script(venue, credentials)
+        lived[fate.client_order_id] = await Orchestrator(venue, credentials, naive=naive).live_through(fate)
+        venue.simulator.stop_failing()  # a fault that nobody met is not the next order's
+    return lived
 
 
-async def _run(venue: Venue, seed: int, **how: bool) -> list[int]:
-    """How many orders the venue booked under each id."""
-    choose = random.Random(seed)
-    ids = [f"FO-{seed}-{number}" for number in range(ORDERS)]
-    gate = asyncio.Semaphore(IN_FLIGHT)
-
-    async def one(client_order_id: str) -> None:
-        async with gate:
-            await _deliver(venue, client_order_id, **how)
-
-    for _ in range(ORDERS // 2):
-        venue.break_next(choose.choices(_FAULTS, _WEIGHTS)[0], times=choose.randint(1, 2))
-    for _ in range(ORDERS // 10):
-        venue.break_reads(choose.choice(_READ_FAULTS))
-    await asyncio.gather(*(one(client_order_id) for client_order_id in ids))
-    return [venue.booked(client_order_id) for client_order_id in ids]
+async def _accounts(venue: Venue, numbers: range) -> AsyncIterator[tuple[BrokerCredentials, list[Fate]]]:
+    """An account for every few orders."""
+    venue.simulator.set_instrument(venue.second_symbol, PRICE, halted=True)
+    for first in numbers[::RUNS_PER_ACCOUNT]:
+        mine = range(first, min(first + RUNS_PER_ACCOUNT, numbers.stop))
+        fates = [Fate.draw(SEED + number, venue.broker.capabilities) for number in mine]
+        yield venue.enrol(f"AK-{first}"), fates
 
 
-@pytest.mark.parametrize("dedupes", [True, False], ids=["venue dedupes", "venue does not"])
-async def test_every_id_is_booked_exactly_once_under_random_faults(dedupes: bool):
-    async with open_alpaca(dedupes=dedupes) as venue:
-        assert await _run(venue, seed=20_240_607) == [1] * ORDERS
+async def _check_account(venue: Venue, credentials: BrokerCredentials, fates: Sequence[Fate], lived: Lived) -> None:
+    """Every order is there once or not at all, in the state that was reached; fills add up to orders and holding."""
+    filled = {fate.client_order_id: Decimal(0) for fate in fates}
+    bought = Decimal(sum(fate.by_hand for fate in fates))
+    refs = {}
+    for fate in fates:
+        there, reached = venue.truth(credentials, fate.client_order_id), lived[fate.client_order_id]
+        assert len(there) == (fate.refusal is None), (fate, there)
+        if not there:
+            assert reached is None, fate
+            continue
+        [order] = there
+        assert reached is not None, fate
+        assert reached.ref == order.id, fate
+        assert (reached.status, reached.filled_qty) == (TRUE_STATUS[order.status], order.filled_qty), fate
+        assert reached.avg_price == order.average_price, fate
+        refs[order.id] = fate.client_order_id
+        bought += order.filled_qty
+    for fill in await venue.broker.fills_since(credentials, datetime.now(UTC) - timedelta(hours=1)):
+        if fill.ref in refs:
+            filled[refs[fill.ref]] += fill.qty
+    assert filled == {name: order.filled_qty if order else 0 for name, order in lived.items() if name in filled}
+    [held] = [p.qty for p in await venue.broker.positions(credentials) if p.symbol == venue.symbol]
+    assert held == HELD + bought
 
 
-async def test_resubmitting_without_looking_books_twice_so_the_run_above_can_fail():
+@pytest.mark.parametrize("name", OPENERS)
+async def test_every_order_is_there_once_or_not_at_all_and_in_the_state_that_was_reached(name: str):
+    async def lane(numbers: range) -> tuple[Capabilities, Played]:
+        async with OPENERS[name]() as venue:
+            async for credentials, fates in _accounts(venue, numbers):
+                lived = await _live(venue, credentials, fates)
+                await _check_account(venue, credentials, fates, lived)
+            return venue.broker.capabilities, venue.simulator.played
+
+    step = RUNS // LANES
+    done = await asyncio.gather(*(lane(range(first, first + step)) for first in range(0, RUNS, step)))
+    played: Counter[tuple[str, FaultKind]] = sum((Counter(met) for _, met in done), Counter())
+    wanted = [("submission", FaultKind(kind)) for kind in submit_faults(done[0][0])]
+    wanted += [("read", FaultKind(kind)) for kind in READ_FAULTS]
+    assert {fault: played[fault] for fault in wanted if played[fault] < AT_LEAST} == {}
+
+
+@pytest.mark.parametrize("naive", [True, False], ids=["who does not look", "who does not wait before looking"])
+async def test_who_sends_again_too_soon_books_twice_and_the_check_sees_it(naive: bool):
     async with open_alpaca(dedupes=False) as venue:
-        booked = await _run(venue, seed=20_240_607, looks_first=False)
-    assert max(booked) > 1
+        async for credentials, fates in _accounts(venue, range(60)):
+            await _live(venue, credentials, fates, naive=naive)
+            venue.clock.advance(60)
+            there = [len(venue.truth(credentials, fate.client_order_id)) for fate in fates]
+            if max(there) > 1:
+                return
+    raise AssertionError("nothing was booked twice")

@@ -86,6 +86,12 @@ class Venue:
         """The next look-ups or cancels break this way."""
         self.simulator.fail_reads(fault(breakage, times))
 
+    def foresee(self, credentials: BrokerCredentials, client_order_id: str, behaviour: Behaviour) -> None:
+        """What becomes of the account's order under this id, which nobody has sent yet."""
+        exchange = self.simulator.exchange
+        self.simulator.script(behaviour, account=credentials.key_id, count=1)
+        exchange.tally(exchange.accounts[credentials.key_id], client_order_id, self.symbol)
+
     def trade_by_hand(self, side: Literal["buy", "sell"], qty: int) -> str:
         """The account's owner trades `symbol` without us; the venue's id of the order."""
         return self.simulator.trade_by_hand(self.credentials.key_id, side, self.symbol, Decimal(qty))
