@@ -82,11 +82,15 @@ class Simulator:
         self.url = f"http://127.0.0.1:{self._port}"
 
     async def close_port(self) -> None:
-        """Until `open_port`, connections are refused, and streams have ended; the book stays."""
+        """Until `open_port`, connections are refused, and those that were open are cut; the book stays."""
         self.exchange.feed.close()
         if self._site is not None:
             await self._site.stop()
             self._site = None
+        if self._runner is not None and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
 
     async def close(self) -> None:
         self._desk.stop_booking()
