@@ -74,7 +74,7 @@ async def _simulate(venues: "dict[str, PaperVenue]", port: int, cash: Decimal, *
             except OSError as error:
                 raise SimulatorError(f"{name}: cannot listen on port {wanted}: {error.strerror}") from error
             secret = venue.new_secret()
-            simulator.add_account(venue.key_id, secret, cash=cash)
+            simulator.add_account(venue.key_id, secret, cash=cash, wallets=venue.wallets)
             found = {"url": simulator.url, "key_id": venue.key_id, "secret": secret}
             ready.append({"venue": name, **found, "settings": venue.variables(simulator)})
         _show_json(ready) if as_json else _show(ready)
