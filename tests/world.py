@@ -153,7 +153,7 @@ class World:
         follower_id = f"F_{uuid.uuid4().hex[:12]}"
         private, _ = new_key()
         self.coinbase.add_account(follower_id, private, behaviour=behaviour, **terms.pop("account", {}))
-        account = BrokerAccount("coinbase", follower_id, private)
+        account = BrokerAccount("coinbase", follower_id, private, convert=terms.pop("convert", False))
         new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, crypto=account, **terms)
         await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
         return follower_id

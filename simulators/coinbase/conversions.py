@@ -1,5 +1,6 @@
 """USD into USDC and back: quoted, then committed. Fee and peg are set by `/_control/conversions`."""
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ _MAX_TRADES = 10_000
 
 
 class ConversionSpec(BaseModel):
-    """`usdc_price` is what one USDC is worth in USD; `fee_bps` of what is received."""
+    """`usdc_price` is what one USDC is worth in USD; `fee_bps` of what is received.
+
+    The next `lost_answers` commits are carried out, and their connections broken before the answer.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     usdc_price: Decimal = Field(default=Decimal(1), gt=0)
     fee_bps: Decimal = Field(default=Decimal(0), ge=0, lt=10_000)
+    lost_answers: int = Field(default=0, ge=0)
 
 
 @dataclass(slots=True)
@@ -46,8 +51,11 @@ class Trade:
 
 
 class Conversions:
+    """`commits` are the trades that moved money, by the account's key."""
+
     def __init__(self, exchange: Exchange) -> None:
         self.terms = ConversionSpec()
+        self.commits: dict[str, list[str]] = {}
         self._exchange = exchange
         self._trades: dict[str, Trade] = {}
 
@@ -82,6 +90,12 @@ class Conversions:
             account.wallets[trade.source] -= trade.amount
             account.wallets[trade.target] = account.wallets.get(trade.target, Decimal(0)) + trade.received
             trade.status = "TRADE_STATUS_COMPLETED"
+            self.commits.setdefault(account.key_id, []).append(trade_id)
+        if self.terms.lost_answers:
+            self.terms.lost_answers -= 1
+            if request.transport is not None:
+                request.transport.abort()
+            raise asyncio.CancelledError  # nobody is left to answer
         return _answer(trade_id, trade)
 
     async def _look_up(self, request: web.Request) -> web.Response:

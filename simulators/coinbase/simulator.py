@@ -1,7 +1,7 @@
 """The simulated venue: Coinbase's products on the market, behind Coinbase's wire."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from simulators.coinbase.conversions import ConversionSpec
@@ -67,7 +67,15 @@ class CoinbaseSimulator(Simulator):
         base, _, quote = symbol.partition("-")
         self.set_instrument(symbol, price, **{"base": base, "quote_currency": quote, **changes})
 
-    def set_conversions(self, *, usdc_price: Decimal = Decimal(1), fee_bps: Decimal = Decimal(0)) -> None:
-        """What one USDC is worth in USD, and what a conversion costs of what is received."""
+    def set_conversions(
+        self, *, usdc_price: Decimal = Decimal(1), fee_bps: Decimal = Decimal(0), lost_answers: int = 0
+    ) -> None:
+        """What one USDC is worth in USD, what of it a conversion costs, and how many of them lose their answer."""
         assert self._made is not None
-        self._made.conversions.terms = ConversionSpec(usdc_price=usdc_price, fee_bps=fee_bps)
+        spec = ConversionSpec(usdc_price=usdc_price, fee_bps=fee_bps, lost_answers=lost_answers)
+        self._made.conversions.terms = spec
+
+    def conversions(self, account: str) -> Sequence[str]:
+        """The ids of those that moved money of the account."""
+        assert self._made is not None
+        return tuple(self._made.conversions.commits.get(account, ()))

@@ -45,7 +45,9 @@ async def test_a_preview_equals_the_order_and_stays_what_it_was(caller: Caller, 
     first = await caller.get(path, **asked)
     assert first.status_code == 200, first.text
     said = first.json()
-    assert said["admission"] == {"accepted": True, "effect": "open", "code": None, "reason": None, "field": None}
+    assert said["admission"] == {
+        "accepted": True, "effect": "open", "code": None, "reason": None, "field": None, "waits_until": None,
+    }  # fmt: skip
     assert (said["snapshot"]["price"], said["snapshot"]["nav_usd"], said["follower"]["scale"]) == (
         "200", "1000000", "0.15",
     )  # fmt: skip
