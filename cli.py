@@ -11,6 +11,7 @@ import typer
 from cli_brokers import brokers
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
+from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
 
@@ -26,6 +27,8 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
+app.add_typer(calendars, name="calendars")
+app.add_typer(instruments, name="instruments")
 for command in (brokers, halt, halts, lift, sim):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
@@ -214,6 +217,9 @@ def seed(
     price: Annotated[list[str], typer.Option(help="SYMBOL=USD, a US equity and its price; may be repeated.")],
     data: DataDir = DEFAULT_DATA,
     name: Annotated[str, typer.Option(help="The tenant's name.")] = "Trial",
+    calendar: Annotated[
+        str, typer.Option(help="Of new symbols; of another than 24/7: vanta calendars refresh.")
+    ] = "24/7",
 ) -> None:
     """Create a tenant and instruments to try the API with; in the embedded profile only."""
     import asyncio
@@ -221,7 +227,7 @@ def seed(
     from stack.seed import parse_prices
     from stack.seed import seed as run
 
-    asyncio.run(run(_settings(data), str(tenant), name, parse_prices(price)))
+    asyncio.run(run(_settings(data), str(tenant), name, parse_prices(price), calendar))
 
 
 @imports.command("prices")

@@ -220,6 +220,36 @@ class StreamSettings(BaseModel):
     refused_every_s: int = Field(default=900, ge=1, description="Between attempts with a credential that is refused.")
 
 
+class InstrumentSource(BaseModel):
+    """An account of the platform's own that a venue is asked by for the instruments of its rail."""
+
+    venue: Literal["alpaca", "tradier", "coinbase"]
+    key_id: SecretStr
+    secret: SecretStr
+    environment: Literal["paper", "live"] = "live"
+
+
+class ReferenceSettings(BaseModel):
+    """Exchange calendars, and what venues say of instruments."""
+
+    calendars: list[str] = Field(
+        default_factory=lambda: ["XNYS"], description="Kept besides those that instruments go by, as a JSON list."
+    )
+    every_s: int = Field(default=21_600, ge=60, description="Between two refreshes.")
+    ahead_days: int = Field(default=30, ge=1, le=365, description="With sessions of fewer days ahead, /readyz says so.")
+    sources: list[InstrumentSource] = Field(
+        default_factory=list,
+        description="Where steps, minimums and flags come from: JSON list of venue, key_id, secret, environment.",
+    )
+
+    @model_validator(mode="after")
+    def _each_venue_once(self) -> Self:
+        venues = [source.venue for source in self.sources]
+        if len(set(venues)) < len(venues):
+            raise ValueError("sources names a venue twice")
+        return self
+
+
 class RelaySettings(BaseModel):
     batch: int = Field(default=500, ge=1, le=5_000, description="Events published together.")
     idle_ms: int = Field(default=200, ge=10, description="Wait after an empty outbox.")
@@ -273,6 +303,7 @@ class Settings(BaseSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     streams: StreamSettings = Field(default_factory=StreamSettings)
+    reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

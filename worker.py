@@ -28,6 +28,7 @@ from activities.overlays import OverlayActivities
 from activities.prices import PriceActivities
 from activities.reconciliation import Limits, ReconciliationActivities
 from activities.redrive import RedriveActivities
+from activities.reference import ReferenceActivities
 from activities.refreshing import RefreshActivities
 from activities.sending import Sending
 from activities.stream_line import Means, Patience
@@ -39,6 +40,7 @@ from adapters.kill.watch import KillWatch
 from adapters.objects import ObjectStore
 from adapters.prices.registry import open_source
 from adapters.queue import QueueFile
+from adapters.reference import build_reference
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
 from adapters.store.books import BooksStore
@@ -63,7 +65,7 @@ from adapters.store.streams import StreamStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
 from domain.breaker import BreakerPolicy
-from domain.ports import Streaming
+from domain.ports import Broker, Streaming
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
@@ -127,9 +129,13 @@ async def orchestration(clients: Clients) -> list[Any]:
         queue = QueueFile(path, max_bytes=settings.ingest.max_bytes)
         steps.append(IngestActivities(queue, IngestionStore(clients.database), starter).ingest)
     steps += await _prices(clients)
+    steps += _reference(clients)
     await schedules.ensure_ingest(clients.temporal, every_s=settings.ingest.every_s, paused=path is None)
     await schedules.ensure_refresh(clients.temporal, every_s=settings.secrets.refresh_every_s)
     await schedules.ensure_marks(clients.temporal, every_s=settings.prices.every_s)
+    # Embedded stacks come and go, and their first instruments bring their calendars along.
+    every_s, at_once = settings.reference.every_s, not settings.is_embedded
+    await schedules.ensure_reference(clients.temporal, every_s=every_s, at_once=at_once)
     orders = _worker(clients, queues.ORCHESTRATION, steps, ALL, settings.temporal.max_workflow_tasks)
     return [orders, _task(_keep_reconciling(clients))]
 
@@ -170,6 +176,12 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     ]  # fmt: skip
 
 
+def _reference(clients: Clients) -> list[Callable[..., Any]]:
+    brokers = _brokers(clients) if clients.settings.reference.sources else {}
+    reference = ReferenceActivities(build_reference(clients.settings.reference, clients.database, brokers))
+    return [reference.refresh_calendars, reference.refresh_instruments]
+
+
 async def _prices(clients: Clients) -> list[Callable[..., Any]]:
     prices = clients.settings.prices
     store = MarkStore(clients.database, max_age=timedelta(seconds=prices.max_age_s), event_bps=prices.event_bps)
@@ -197,8 +209,7 @@ async def dispatch(clients: Clients) -> list[Any]:
             max_connections_per_host=hooks.max_connections_per_host,
         )
     )
-    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
-    clients.stack.push_async_callback(close_brokers, brokers)
+    brokers = _brokers(clients)
     box = SecretBox(settings.secrets.master_keys.get_secret_value())
     sending = Sending(sender, brokers, box, await _watch(clients))
     limits = settings.dispatch
@@ -219,6 +230,13 @@ async def dispatch(clients: Clients) -> list[Any]:
     return [_worker(clients, queues.for_route(route), steps) for route in (queues.WEBHOOK_ROUTE, *brokers)]
 
 
+def _brokers(clients: Clients) -> dict[str, Broker]:
+    settings = clients.settings
+    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
+    clients.stack.push_async_callback(close_brokers, brokers)
+    return brokers
+
+
 def _legs(clients: Clients, sending: Sending) -> MoneyLegs:
     routing = clients.settings.routing
     peg = Peg(routing.peg_symbol, timedelta(seconds=routing.peg_max_age_s))
@@ -228,8 +246,7 @@ def _legs(clients: Clients, sending: Sending) -> MoneyLegs:
 def _reconciliation(clients: Clients) -> Worker:
     """Looks at every account now and then, and renews what opens them, in the background."""
     settings, limits = clients.settings, clients.settings.reconcile
-    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
-    clients.stack.push_async_callback(close_brokers, brokers)
+    brokers = _brokers(clients)
     box = SecretBox(settings.secrets.master_keys.get_secret_value())
     reconciling = ReconciliationActivities(
         ReconciliationStore(clients.database),

@@ -21,6 +21,7 @@ from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
+from adapters.store.calendars import CalendarStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
@@ -221,6 +222,7 @@ def _readiness(settings: Settings, database: Database, temporal: Client) -> Read
         "redis": partial(health.ping_redis, settings.redis.url.get_secret_value(), timeout_s=timeout),
         "nats": partial(health.ping_nats, settings.nats.url.get_secret_value(), timeout_s=timeout),
         "s3": _object_store(settings.s3).ping,
+        "calendars": partial(CalendarStore(database).require_ahead, settings.reference.ahead_days),
     }
     return Readiness(probes, vital=frozenset({"postgres", "temporal"}))
 

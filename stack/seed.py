@@ -6,14 +6,16 @@ from decimal import Decimal, InvalidOperation
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.instruments import InstrumentStore
 from adapters.store.registry import Registry
+from domain.calendars import ALWAYS
 from domain.errors import InvalidInput
-from models import Instrument, Price
+from models import Price
 from settings import Settings
 from stack.errors import StackError
 
 ACTOR = "system:seed"
-_FINE_STEP = Decimal("0.000000001")  # nine places: what Alpaca takes of a share
+_EQUITY = {"venue": "XNAS", "rail": "fiat"}
 
 
 def open_database(settings: Settings) -> Database:
@@ -35,8 +37,12 @@ def parse_prices(given: Sequence[str]) -> dict[str, Decimal]:
     return prices
 
 
-async def seed(settings: Settings, tenant_id: str, name: str, prices: Mapping[str, Decimal]) -> None:
+async def seed(
+    settings: Settings, tenant_id: str, name: str, prices: Mapping[str, Decimal], calendar: str = ALWAYS
+) -> None:
     """Create the tenant unless it is there; add the symbols (US equities) or bring their prices (USD) up to date.
+
+    To try things out at any hour, new symbols trade at all times unless a calendar is given.
 
     Raises StackError outside the embedded profile.
     """
@@ -46,21 +52,11 @@ async def seed(settings: Settings, tenant_id: str, name: str, prices: Mapping[st
     try:
         registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
         await registry.ensure_tenant(tenant_id, name, actor=ACTOR)
+        instruments = InstrumentStore(database)
+        there = {row.symbol for row in await instruments.listed(list(prices))}
+        new = {symbol: {**_EQUITY, "calendar": calendar} for symbol in prices if symbol not in there}
+        await instruments.put(new, actor=ACTOR)
         for symbol, price in prices.items():
-            await registry.upsert_instrument(_equity(symbol))
             await registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="seed"))
     finally:
         await database.close()
-
-
-def _equity(symbol: str) -> Instrument:
-    return Instrument(
-        symbol=symbol,
-        venue="XNAS",
-        rail="fiat",
-        qty_step=Decimal(1),
-        fine_step=_FINE_STEP,
-        min_qty=Decimal(0),
-        min_notional=Decimal(0),
-        tradable=True,
-    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 INGEST = "ingest/os"
 MARKS = "marks/prices"
 REFRESH = "refresh/credentials"
+REFERENCE = "reference/data"
 
 
 def mirror(mo_id: str) -> str:

@@ -48,6 +48,13 @@ async def ensure_refresh(client: Client, *, every_s: int) -> None:
     await _ensure(client, ids.REFRESH, "RefreshCredentialsWorkflow", every, state, keeps_state=True, queue=queue)
 
 
+async def ensure_reference(client: Client, *, every_s: int, at_once: bool) -> None:
+    """Refresh exchange calendars and instruments every `every_s` seconds; `at_once`: also when it is first made."""
+    state = ScheduleState(note="exchanges' sessions, and instruments as their venues tell them")
+    every = timedelta(seconds=every_s)
+    await _ensure(client, ids.REFERENCE, "RefreshReferenceWorkflow", every, state, keeps_state=True, at_once=at_once)
+
+
 async def _ensure(
     client: Client,
     name: str,
@@ -56,6 +63,7 @@ async def _ensure(
     state: ScheduleState,
     *,
     keeps_state: bool = False,
+    at_once: bool = False,
     queue: str = queues.ORCHESTRATION,
 ) -> None:
     """Create the schedule, or bring it up to date; with `keeps_state` a pause outlives our next start."""
@@ -66,7 +74,7 @@ async def _ensure(
         state=state,
     )
     try:
-        await client.create_schedule(name, schedule)
+        await client.create_schedule(name, schedule, trigger_immediately=at_once)
     except ScheduleAlreadyRunningError:
 
         def update(found: ScheduleUpdateInput) -> ScheduleUpdate:

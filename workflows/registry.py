@@ -10,9 +10,10 @@ from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 from workflows.refresh_credentials import RefreshCredentialsWorkflow
+from workflows.refresh_reference import RefreshReferenceWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
     ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow, OrderStreamWorkflow,
-    RefreshCredentialsWorkflow,
+    RefreshCredentialsWorkflow, RefreshReferenceWorkflow,
 ]  # fmt: skip

@@ -87,7 +87,7 @@ async def test_the_api_starts_and_says_so_while_everything_is_away(settings: Set
         body = answer.json()
         assert body["status"] == "unready"
         assert {name: found["ok"] for name, found in body["dependencies"].items()} == dict.fromkeys(
-            ("postgres", "temporal", "redis", "nats", "s3"), False
+            ("postgres", "temporal", "redis", "nats", "s3", "calendars"), False
         )
         vaults = await http.get("/v1/vaults", headers=caller.only("vault:read"))
         problem(vaults, 503, "database-unavailable")

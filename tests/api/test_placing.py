@@ -1,6 +1,6 @@
 """Placing and cancelling manager orders: what the engine says, in the words of the API."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -41,7 +41,7 @@ async def test_an_admitted_order_is_201_with_its_place(caller: Caller, engine: F
     answer = await caller.post(PATH, body, key="k-1")
     mo_id = ids.manager_order_id(caller.tenant_id, "k-1")
     assert answer.status_code == 201
-    assert answer.json() == {"mo_id": mo_id, "state": "dispatching", "followers": 2}
+    assert answer.json() == {"mo_id": mo_id, "state": "dispatching", "followers": 2, "waits_until": None}
     assert answer.headers["location"] == f"{PATH}/{mo_id}"
     (order,) = engine.admitted
     assert (order.tenant_id, order.mo_id, order.source, order.actor) == (
@@ -60,6 +60,22 @@ async def test_a_refused_order_says_which_guard_and_which_field(caller: Caller, 
     body = problem(await caller.post(PATH, await _order(caller)), 422, "order-refused", "qty")
     assert (body["code"], body["detail"]) == ("max-qty", "above the limit")
     assert body["mo_id"] == engine.admitted[0].mo_id
+
+
+async def test_an_order_that_waits_for_its_session_is_taken_and_says_until_when(
+    caller: Caller, engine: FakeEngine
+) -> None:
+    opens = datetime(2026, 11, 27, 14, 30, tzinfo=UTC)
+    engine.verdict = {"state": ManagerState.RECEIVED, "followers": 0, "waits_until": opens}
+    answer = await caller.post(PATH, await _order(caller, meta={"outside_session": "queue"}))
+    assert (answer.status_code, answer.json()["state"]) == (201, "received")
+    assert datetime.fromisoformat(answer.json()["waits_until"]) == opens
+    assert engine.admitted[0].intent.outside_session == "queue"
+
+
+async def test_a_policy_that_there_is_not_is_named(caller: Caller) -> None:
+    body = await _order(caller, meta={"outside_session": "whenever"})
+    problem(await caller.post(PATH, body), 422, "invalid-input", "meta.outside_session")
 
 
 async def test_without_an_engine_it_is_503_and_nothing_has_changed(caller: Caller, engine: FakeEngine) -> None:
@@ -99,7 +115,7 @@ async def test_the_stored_order_answers_a_repeat_while_the_engine_is_away(
     assert repeat.status_code == 201
     assert repeat.headers["idempotent-replay"] == "true"
     assert repeat.json() == {"mo_id": ids.manager_order_id(caller.tenant_id, "k-1"), "state": "dispatching",
-                             "followers": 0}  # fmt: skip
+                             "followers": 0, "waits_until": None}  # fmt: skip
     problem(await caller.post(PATH, {**body, "qty": "11"}, key="k-1"), 422, "idempotency-key-reused")
     assert engine.admitted == []
 

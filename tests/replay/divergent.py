@@ -12,6 +12,7 @@ from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 from workflows.refresh_credentials import RefreshCredentialsWorkflow
+from workflows.refresh_reference import ReferenceRefreshed, RefreshReferenceWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
@@ -91,6 +92,14 @@ class RefreshingTwice(RefreshCredentialsWorkflow):
         return await super().run()
 
 
+@workflow.defn(name="RefreshReferenceWorkflow")
+class RereadingTwice(RefreshReferenceWorkflow):
+    @workflow.run
+    async def run(self) -> ReferenceRefreshed:
+        await super().run()
+        return await super().run()
+
+
 @workflow.defn(name="ReconcileVaultWorkflow")
 class OpeningTwice(ReconcileVaultWorkflow):
     @workflow.init
@@ -150,4 +159,5 @@ ALL = [
     HastyFlip,
     CallingOffTwice,
     WatchingTwice,
+    RereadingTwice,
 ]

@@ -31,6 +31,7 @@ from simulators.receiver import Behaviour
 from stack import Stack
 from temporal import ids
 from temporal.redrives import Redrives
+from tests.exchanges import listed
 from tests.flattening import flattened, halt
 from tests.flips import a_flip, about_to_expire, flips_of
 from tests.streaming import filled_between_polls, placed, streams_of
@@ -209,6 +210,38 @@ async def refreshed(world: World) -> Found:
             await asyncio.sleep(0.5)
 
 
+async def referenced(world: World) -> Found:
+    """Exchange calendars and instruments, as the Schedule starts their refresh; here at once."""
+    await world.temporal.get_schedule_handle(ids.REFERENCE).trigger()
+    async with asyncio.timeout(120):
+        while True:
+            async for run in world.temporal.list_workflows("WorkflowType = 'RefreshReferenceWorkflow'"):
+                if run.status is WorkflowExecutionStatus.COMPLETED:
+                    return {"refresh_reference": run.id}
+            await asyncio.sleep(0.5)
+
+
+async def waited(world: World) -> Found:
+    """Orders that wait for their session: released, refused when it opens, and cancelled before."""
+    soon, later = [await listed(world, opens_in=timedelta(seconds=wait)) for wait in (6, 3_600)]
+    vault, shut = [await world.vault(outside_session="queue") for _ in range(2)]
+    await world.webhook(vault)
+    expires = {"expires_at": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
+    begun = await world.submit(vault, "buy", 10, soon)
+    turned_away = await world.submit(shut, "buy", 10, soon, meta=expires)
+    cancelled = await world.submit(vault, "buy", 10, later, meta=expires)
+    async with world.database.cursor(world.tenant_id) as cursor:
+        await cursor.execute("UPDATE vaults SET maintenance = true WHERE vault_id = %s", [shut])
+    await world.orders.cancel(cancelled.mo_id, actor="user:test")
+    for order in (begun, turned_away, cancelled):
+        await world.settled(order.mo_id)
+    return {
+        "mirror_order_waited_for_its_session": ids.mirror(begun.mo_id),
+        "mirror_order_refused_when_its_session_opened": ids.mirror(turned_away.mo_id),
+        "mirror_order_cancelled_while_it_waited": ids.mirror(cancelled.mo_id),
+    }
+
+
 async def reconciled(world: World) -> Found:
     """Two pages of followers, one of whom has sold by hand; and a run that finds another one under way."""
     vault = await world.vault()
@@ -303,7 +336,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
         waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat, streamed,
-        refreshed,
+        refreshed, referenced, waited,
     )
 }  # fmt: skip
 
