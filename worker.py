@@ -274,8 +274,7 @@ def _reconciliation(clients: Clients) -> Worker:
 async def _streams(clients: Clients) -> list[Worker]:
     """Listens to the accounts at every venue that streams; without it, polls find what happens to orders."""
     settings, limits = clients.settings, clients.settings.streams
-    brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
-    clients.stack.push_async_callback(close_brokers, brokers)
+    brokers = _brokers(clients)
     venues = [venue for venue, broker in brokers.items() if isinstance(broker, Streaming)]
     for venue in venues:
         every = timedelta(seconds=60)

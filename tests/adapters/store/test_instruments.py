@@ -101,8 +101,8 @@ async def test_a_venue_is_believed_of_steps_minimums_and_flags(
     done = await reference(database, Told({symbol: told})).refresh_instruments()
     assert done.changed == 1
     [row] = await store.listed([symbol])
-    assert (row.qty_step, row.fine_step) == (1, Decimal("0.01"))
-    assert (row.min_qty, row.min_notional, row.flags) == (Decimal("0.02"), 5, ["halted"])
+    assert (row.qty_step, row.fine_step) == (Decimal(1), Decimal("0.01"))
+    assert (row.min_qty, row.min_notional, row.flags) == (Decimal("0.02"), Decimal(5), ["halted"])
     assert (await store.history(symbol))[-1].actor == "system:reference:told"
     assert (await reference(database, Told({symbol: told})).refresh_instruments()).changed == 0
 
