@@ -5,8 +5,9 @@ one is empty. Whether a second order under a client order id is refused is unpro
 """
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -86,8 +87,9 @@ class CoinbaseBroker:
         timeout_ms: int = 10_000,
         max_connections: int = 100,
         look_back_days: int = 30,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._http = CoinbaseHttp({"live": live_url, "paper": paper_url}, timeout_ms, max_connections)
+        self._http = CoinbaseHttp({"live": live_url, "paper": paper_url}, timeout_ms, max_connections, clock)
         self._stream = CoinbaseStream({"live": live_stream_url, "paper": paper_stream_url})
         self._look_back = timedelta(days=look_back_days)
         self._refs: OrderedDict[tuple[str, str], str] = OrderedDict()

@@ -7,7 +7,7 @@ it never repeats a POST.)
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -35,13 +35,19 @@ class CoinbaseHttp:
     connecting is told from one after the order went out.
     """
 
-    def __init__(self, base_urls: dict[str, str], timeout_ms: int, max_connections: int) -> None:
+    def __init__(
+        self,
+        base_urls: dict[str, str],
+        timeout_ms: int,
+        max_connections: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._base_urls = {name: url.rstrip("/") for name, url in base_urls.items() if url}
         total = timeout_ms / 1_000
         self._timeout = aiohttp.ClientTimeout(total=total, connect=total / 2)
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
-        self._budgets = Budgets()
+        self._budgets = Budgets(clock)
 
     async def close(self) -> None:
         if self._session is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import ChildOrder, OutcomeKind, VenueOrder
 from tests.adapters.brokers.alpaca_venue import open_alpaca
+from tests.adapters.brokers.coinbase_venue import open_coinbase
 from tests.adapters.brokers.venue import SECRET, TIMEOUT_MS, Breakage, Clock, Venue
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
 SYMBOL = "AAPL"  # of what is sent to no simulator; a venue's own is `venue.symbol`
 OPENERS: dict[str, Callable[[], AbstractAsyncContextManager[Venue]]] = {
     "alpaca": open_alpaca,
+    "coinbase": open_coinbase,
 }
 
 
