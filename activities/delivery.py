@@ -90,7 +90,7 @@ class DeliveryActivities:
         """Ask the venue for the order and book what has been filled; fails with next_retry_delay until it is over."""
         order = await self._read(key)
         if order.state in FOLLOWER_ENDS:
-            return _status(order)
+            return await self._closed(order)
         if order.guards.manager_state in CALLED_OFF:
             await self._cancel_there(order)
         # A receiver that has confirmed a part cannot be asked for the rest.
@@ -98,7 +98,7 @@ class DeliveryActivities:
         if venue is not None:
             order = await self._apply(order, venue)
         if order.state in FOLLOWER_ENDS:
-            return _status(order)
+            return await self._closed(order)
         words = f"{order.state}: {plain(order.filled_qty)} of {plain(order.qty)} filled"
         raise again_in(words, retry.poll_wait(activity.info().attempt), STILL_OPEN)
 
@@ -136,7 +136,7 @@ class DeliveryActivities:
         """The venue decides what `unknown` means: it has the order, or it provably has not and it may go again."""
         venue = await self._look_up(order)
         if venue is not None:
-            return _status(await self._apply(order, venue))
+            return await self._closed(await self._apply(order, venue))
         wait = proof_due(order, self._sending.broker(order).capabilities.absence_proven_after_s)
         if wait:
             seconds = plain(Decimal(int(wait.total_seconds() * 1000)) / 1000)
@@ -196,7 +196,14 @@ class DeliveryActivities:
             seconds = plain(Decimal(int(change.wait.total_seconds() * 1000)) / 1000)
             words = f"attempt {order.tries} of {retry.MAX_ATTEMPTS}: {said}; again in {seconds} s"
             raise again_in(words, max(change.wait, timedelta(milliseconds=1)), RETRY_LATER)
-        return _status(await self._read(FollowerOrderKey(order.tenant_id, order.fo_id)))
+        return await self._closed(await self._read(FollowerOrderKey(order.tenant_id, order.fo_id)))
+
+    async def _closed(self, order: PendingOrder) -> OrderStatus:
+        """Where it stands; with what the venue took for it, if it is over and the venue tells that."""
+        if self._legs is not None and order.routed and order.filled_qty > 0 and order.state in FOLLOWER_ENDS:
+            with suppress(VantaError):
+                await self._legs.close(order)
+        return _status(order)
 
     async def _read(self, key: FollowerOrderKey) -> PendingOrder:
         async with self._store.locked(key.tenant_id, key.fo_id) as (_, order):

@@ -19,12 +19,15 @@ from domain.dispatch import PendingOrder
 from domain.errors import VenueError, VenueRefused
 from domain.legs import StoredLeg, due
 from domain.orders import FOLLOWER_ENDS, OrderType
-from domain.ports import BrokerCredentials, Converting, MarketBroker
-from domain.routing import LegState, RouteFacts, RoutingTerms
+from domain.ports import BrokerCredentials, Converting, MarketBroker, MoneyBroker
+from domain.routing import LegKind, LegState, RouteFacts, RoutingTerms
 from domain.venues import Conversion, ConversionStatus
 
 if TYPE_CHECKING:
     from adapters.store.legs import LegStore, Present
+
+# The venue's clock may be behind ours.
+_OVERLAP = timedelta(minutes=5)
 
 
 class MoneyLegs:
@@ -52,6 +55,20 @@ class MoneyLegs:
                 await self._store.fail(order, leg, f"{order.route} does not change money")
         except VenueError as error:
             _later(order, str(error), error)
+
+    async def close(self, order: PendingOrder) -> None:
+        """Record what the venue took for an order that is over, where it tells; nothing depends on it."""
+        present = await self._store.present(order.tenant_id, order.fo_id)
+        told = any(leg.leg.kind is LegKind.TRADE and leg.received is not None for leg in present.legs)
+        if present.planned_at is None or told:
+            return
+        broker, credentials = self._sending.broker(order), self._sending.credentials(order)
+        if not isinstance(broker, MoneyBroker):
+            return
+        fills = await broker.fills_since(credentials, present.planned_at - _OVERLAP)
+        fees = [fill.fee for fill in fills if fill.ref == order.broker_order_ref and fill.fee is not None]
+        if fees:
+            await self._store.traded(order, sum(fees, Decimal(0)))
 
     async def _plan(
         self, order: PendingOrder, present: "Present", broker: MarketBroker, credentials: BrokerCredentials

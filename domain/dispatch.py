@@ -34,7 +34,7 @@ class PendingOrder:
     `attempts_base` is how many attempts there had been when it was last redriven; `endpoint_failures` in a row are the
     webhook's. `quiet_s`: seconds from the end of the last attempt to this reading, by the database's clock; None where
     nobody has seen its end yet. `money_due`: money is to be changed before it is sent, or may be changing; `changed`:
-    what has been.
+    what has been. `routed`: its legs are stored.
     """
 
     tenant_id: str
@@ -74,6 +74,7 @@ class PendingOrder:
     quiet_s: Decimal | None = None
     money_due: bool = False
     changed: Money | None = None
+    routed: bool = False
 
     @property
     def tries(self) -> int:

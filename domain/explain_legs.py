@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.orders import FOLLOWER_ENDS, FollowerState
 from domain.routing import LegKind, LegState, money
+from domain.sizing import plain
 
 Row = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ def told(leg: Row, state: str) -> str:
     """What a leg in this state has come to, as a sentence's end. `leg` is a row or an audit event's payload."""
     gives = money(Decimal(str(leg["amount"])), leg["source"])
     if leg["kind"] == LegKind.TRADE:
-        return f"the order itself, for at most {gives}."
+        return _trade(leg, gives)
     known = leg["expected"] if leg["received"] is None else leg["received"]
     takes = money(Decimal(str(known)), leg["target"])
     fee = f"for a fee of {money(Decimal(str(leg['fee'])), leg['target'])}"
@@ -35,6 +36,13 @@ def told(leg: Row, state: str) -> str:
         LegState.COMMITTING: f"{gives} are being changed into {takes}.",
         LegState.DONE: f"{gives} were changed into {takes}, {fee}.",
     }[LegState(state)]
+
+
+def _trade(leg: Row, most: str) -> str:
+    if leg["received"] is None:
+        return f"the order itself, for at most {most}."
+    got = f"{plain(Decimal(str(leg['received'])))} {leg['target']}"
+    return f"the order itself brought {got}, for a fee of {money(Decimal(str(leg['fee'])), leg['source'])}."
 
 
 def left(order: Row, legs: Sequence[Row]) -> str | None:

@@ -13,7 +13,8 @@ class OrderLeg(SQLModel, table=True):
     """A leg of a follower order's plan `plan`, numbered from 1; the highest plan is in force.
 
     `amount` of `source` is given for `expected` of `target`, `least` of which the order needs; `received` and `fee` are
-    what the venue said, where it has. A trade's row stays `planned`: its fate is the follower order's own.
+    what the venue said, where it has. A trade's row stays `planned`: its fate is the follower order's own; `received`
+    and `fee` of it are known when the order is over.
     """
 
     __tablename__ = "order_legs"

@@ -3,13 +3,24 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from adapters.brokers.alpaca import AlpacaBroker
 from domain.errors import VenueRefused, VenueUnavailable
-from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind, SendOutcome, VenueOrder, VenueStatus
-from domain.venues import Capabilities, Conversion, ConversionStatus, VenueInstrument, VenueQuote
+from domain.orders import Side
+from domain.ports import (
+    AccountOrder,
+    BrokerCredentials,
+    ChildOrder,
+    OutcomeKind,
+    SendOutcome,
+    VenueAccount,
+    VenueOrder,
+    VenuePosition,
+    VenueStatus,
+)
+from domain.venues import Capabilities, Conversion, ConversionStatus, VenueFill, VenueInstrument, VenueQuote
 
 D = Decimal
 PRICE, PAR, NOTHING = D(200), D(1), D(0)
@@ -86,6 +97,28 @@ class Exchange:
     async def look_up_conversion(self, _credentials: BrokerCredentials, quoted: Conversion) -> Conversion:
         with _Call(self, "look_up_conversion"):
             return self.conversions[quoted.ref]
+
+    async def positions(self, _credentials: BrokerCredentials) -> Sequence[VenuePosition]:
+        return []
+
+    async def account(self, _credentials: BrokerCredentials) -> VenueAccount:
+        return VenueAccount(NOTHING, NOTHING, NOTHING)
+
+    async def orders_since(self, _credentials: BrokerCredentials, _since: datetime) -> Sequence[AccountOrder]:
+        return []
+
+    async def cancel(self, _credentials: BrokerCredentials, _ref: str) -> None:
+        return
+
+    async def fills_since(self, _credentials: BrokerCredentials, since: datetime) -> Sequence[VenueFill]:
+        self.calls["fills"] += 1
+        if "fills" in self.refuses:
+            raise VenueRefused(self.refuses["fills"], "the venue says no")
+        at = since + timedelta(minutes=6)
+        return [
+            VenueFill(f"fill-{made.ref}", made.ref, "", "X", Side.BUY, made.filled_qty, self.price, at, fee=D("12.50"))
+            for made in self.orders.values()
+        ]
 
     async def submit(self, _credentials: BrokerCredentials, order: ChildOrder) -> SendOutcome:
         self.calls["submit"] += 1

@@ -58,7 +58,9 @@ SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, 
   CASE WHEN f.route <> 'webhook' AND s.body ->> 'rail' = 'crypto' THEN
     (SELECT jsonb_build_array(sum(l.received)::text, l.target, max((SELECT max(x.leg_no) FROM order_legs x
         WHERE x.fo_id = f.fo_id AND x.plan = l.plan)))
-     FROM order_legs l WHERE l.fo_id = f.fo_id AND l.state = 'done' GROUP BY l.target LIMIT 1) END AS changed
+     FROM order_legs l WHERE l.fo_id = f.fo_id AND l.state = 'done' GROUP BY l.target LIMIT 1) END AS changed,
+  f.route <> 'webhook' AND s.body ->> 'rail' = 'crypto'
+    AND EXISTS (SELECT 1 FROM order_legs l WHERE l.fo_id = f.fo_id) AS routed
 FROM follower_orders f
 JOIN manager_orders m ON m.mo_id = f.mo_id
 JOIN snapshots s ON s.mo_id = f.mo_id
@@ -295,6 +297,7 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         attempts_base=row["attempts_base"],
         quiet_s=row["quiet_s"],
         money_due=row["money_due"],
+        routed=row["routed"],
         changed=None if row["changed"] is None else Money(Decimal(row["changed"][0]), *row["changed"][1:]),
         endpoint_failures=row["consecutive_failures"],
     )

@@ -27,7 +27,7 @@ _LEGS = """
 SELECT * FROM order_legs l WHERE fo_id = %(fo_id)s
   AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id) ORDER BY leg_no
 """
-_NOW = "SELECT clock_timestamp() AS now"
+_TIMES = "SELECT clock_timestamp() AS now, (SELECT min(created_at) FROM order_legs WHERE fo_id = %s) AS planned_at"
 _ONE_PLAN_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('legs:' || %s, 0))"
 
 _EVENT = f"""
@@ -62,14 +62,29 @@ WITH u AS (
 SELECT * FROM u
 """
 
+# A trade's leg stays `planned`; what the venue took for it is known when the order is over.
+_TRADED = f"""
+WITH u AS (
+  UPDATE order_legs l SET fee = %(fee)s, received = %(received)s, updated_at = clock_timestamp()
+  WHERE fo_id = %(fo_id)s AND kind = 'trade' AND received IS NULL
+    AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id)
+  RETURNING *
+), {_EVENT.replace("u.state AS action", "'traded' AS action")}
+SELECT count(*) FROM u
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """An order's plan in force, the database's time, and the price of USDC in USD where one is known."""
+    """An order's plan in force, the database's time, and the price of USDC in USD where one is known.
+
+    `planned_at`: when its first plan was stored.
+    """
 
     legs: Sequence[StoredLeg]
     now: datetime
     peg: Decimal | None
+    planned_at: datetime | None = None
 
 
 Decide = Callable[[Mapping[str, Decimal]], Plan | NoPlan]
@@ -83,10 +98,11 @@ class LegStore:
 
     async def present(self, tenant_id: str, fo_id: str) -> Present:
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute(_NOW)
+            await cursor.execute(_TIMES, [fo_id])
             row = await cursor.fetchone()
             assert row is not None
-            return Present(await _legs(cursor, fo_id), row["now"], await self._peg.read(cursor))
+            peg = await self._peg.read(cursor)
+            return Present(await _legs(cursor, fo_id), row["now"], peg, row["planned_at"])
 
     async def plan(
         self, order: PendingOrder, balances: Mapping[str, Decimal], asked_at: datetime, decide: Decide
@@ -134,6 +150,12 @@ class LegStore:
             if now.state in _BEFORE_IT_IS_SENT:
                 of = len(await _legs(cursor, order.fo_id))
                 await self._bury(cursor, now, "leg_failed", conversion_failed(leg, why, of=of))
+
+    async def traded(self, order: PendingOrder, fee: Decimal) -> None:
+        """What the venue took for the order, which is over; the first to say so counts."""
+        given = {"fo_id": order.fo_id, "fee": fee, "received": order.filled_qty, "actor": ACTOR, "source": None}
+        async with self._database.cursor(order.tenant_id) as cursor:
+            await cursor.execute(_TRADED, given)
 
     async def _bury(self, cursor: Cursor, order: PendingOrder, reason: str, words: str) -> None:
         change = Change(order.fo_id, order.state, (_F.DEAD_LETTER,), reason=reason, last_error=words)

@@ -72,6 +72,7 @@ async def test_an_account_with_usd_only_buys_for_usdc(market: World, http: httpx
     shown = (await http.get(f"/v1/follower-orders/{orders[routed]['fo_id']}")).json()
     assert [(leg["kind"], leg["state"]) for leg in shown["legs"]] == [("convert", "done"), ("trade", "planned")]
     assert (shown["legs"][0]["amount"], shown["legs"][0]["fee"]) == ("6234.94", "6.23494")
+    assert (shown["legs"][1]["received"], shown["legs"][1]["fee"]) == ("0.1", "0")
     assert shown["explanation"]["money"][0]["text"] == (
         "Leg 1 of 2: 6,234.94 USD were changed into 6,228.71 USDC, for a fee of 6.23 USDC."
     )
@@ -104,7 +105,7 @@ async def test_a_conversion_whose_answer_is_lost_is_not_made_twice(market: World
         "SELECT action FROM audit_events WHERE entity = 'order_leg' AND entity_id = %s ORDER BY event_id",
         order["fo_id"],
     )
-    assert [event["action"] for event in told] == ["planned", "planned", "quoted", "committing", "done"]
+    assert [event["action"] for event in told] == ["planned", "planned", "quoted", "committing", "done", "traded"]
 
 
 async def test_an_order_that_fails_leaves_usdc_says_so_and_a_redrive_buys_with_it(

@@ -83,6 +83,9 @@ class Desk:
         except ApplicationError as error:
             return error
 
+    async def confirm(self, fo_id: str) -> OrderStatus:
+        return await ActivityEnvironment().run(self._delivery.confirm, FollowerOrderKey(self.floor.tenant_id, fo_id))
+
     async def row(self, fo_id: str) -> dict[str, Any]:
         [row] = await self.floor.rows("SELECT * FROM follower_orders WHERE fo_id = %s", fo_id)
         return row
@@ -122,7 +125,7 @@ async def test_the_money_is_changed_and_then_the_order_is_sent(desk: Desk) -> No
     assert isinstance(status, OrderStatus)
     assert (status.state, status.attempts) == (F.CONFIRMED, 1)
     assert await desk.legs(fo_id) == [(1, 1, "convert", "done"), (1, 2, "trade", "planned")]
-    assert await desk.told(fo_id) == ["planned", "planned", "quoted", "committing", "done"]
+    assert await desk.told(fo_id) == ["planned", "planned", "quoted", "committing", "done", "traded"]
     assert desk.exchange.purse == {"USD": D("2980.00"), "USDC": D("20.00")}
     held = await desk.floor.rows("SELECT symbol, qty FROM positions WHERE holder_id = %s", desk.follower)
     assert held == [{"symbol": COIN, "qty": D(10)}]  # a conversion is no exposure
@@ -275,6 +278,22 @@ async def test_a_fee_within_what_is_to_spare_is_taken_and_recorded(desk: Desk) -
     assert (leg["received"], leg["fee"]) == (D("2009.90"), D("10.10"))
 
 
+async def test_what_the_venue_took_for_the_order_is_recorded_once_and_nothing_hangs_on_it(desk: Desk) -> None:
+    desk.exchange.refuses = {"fills": "forbidden"}
+    fo_id = await desk.order()
+    status = await desk.deliver(fo_id)
+    assert isinstance(status, OrderStatus)
+    assert status.state is F.CONFIRMED
+    assert "the order itself, for at most" in (await desk.explained(fo_id)).money[1].text
+    desk.exchange.refuses = {}
+    for _ in range(2):
+        await desk.confirm(fo_id)
+    [leg] = await desk.floor.rows("SELECT fee, received FROM order_legs WHERE fo_id = %s AND leg_no = 2", fo_id)
+    assert (leg["fee"], leg["received"]) == (D("12.50"), D(10))
+    assert (await desk.told(fo_id)).count("traded") == 1
+    assert desk.exchange.calls["fills"] == 2
+
+
 async def test_too_little_money_is_said_before_anything_moves(desk: Desk) -> None:
     desk.exchange.purse = {"USD": D(1_500)}
     fo_id = await desk.order()
@@ -361,7 +380,7 @@ async def test_a_routed_order_is_explained_leg_by_leg_and_each_by_its_event(desk
     explained = await desk.explained(fo_id)
     assert [item.text for item in explained.money] == [
         "Leg 1 of 2: 2,020.00 USD were changed into 2,020.00 USDC, for a fee of 0.00 USDC.",
-        "Leg 2 of 2: the order itself, for at most 2,020.00 USDC.",
+        f"Leg 2 of 2: the order itself brought 10 {COIN}, for a fee of 12.50 USDC.",
     ]
     assert all(item.event_id for item in explained.money)
     told = [moment.text for moment in explained.timeline]
