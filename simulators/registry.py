@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from simulators.alpaca import AlpacaSimulator
 from simulators.coinbase import CoinbaseSimulator
 from simulators.market import Simulator
+from simulators.tradier import TradierSimulator
 
 
 def _token() -> str:
@@ -56,5 +57,10 @@ VENUES: Mapping[str, PaperVenue] = {
         key_id="organizations/paper/apiKeys/paper",
         new_secret=_private_key,
         wallets={"USDC": Decimal(0)},
+    ),
+    "tradier": PaperVenue(
+        TradierSimulator,
+        {"VANTA_TRADIER__PAPER_URL": "{http}", "VANTA_TRADIER__PAPER_STREAM_URL": "{ws}"},
+        key_id="VA-PAPER",
     ),
 }

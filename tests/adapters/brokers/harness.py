@@ -14,6 +14,7 @@ from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import ChildOrder, OutcomeKind, VenueOrder
 from tests.adapters.brokers.alpaca_venue import open_alpaca
 from tests.adapters.brokers.coinbase_venue import open_coinbase
+from tests.adapters.brokers.tradier_venue import open_tradier
 from tests.adapters.brokers.venue import SECRET, TIMEOUT_MS, Breakage, Clock, Venue
 
 __all__ = [
@@ -25,6 +26,7 @@ SYMBOL = "AAPL"  # of what is sent to no simulator; a venue's own is `venue.symb
 OPENERS: dict[str, Callable[[], AbstractAsyncContextManager[Venue]]] = {
     "alpaca": open_alpaca,
     "coinbase": open_coinbase,
+    "tradier": open_tradier,
 }
 
 
