@@ -49,6 +49,7 @@ class Capabilities:
     increments: str  # in words: where quantity and price steps come from
     converts: bool  # between USD and USDC
     requests_per_min: int
+    itemises_fills: bool = True  # tells each execution; else only an order's sum and average, once it is over
 
 
 @dataclass(frozen=True, slots=True)

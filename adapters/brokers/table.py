@@ -23,6 +23,7 @@ _LABELS = {
     "increments": "steps of quantity and price",
     "converts": "changes USD into USDC and back",
     "requests_per_min": "requests a minute and account, until its headers say otherwise",
+    "itemises_fills": "tells each execution, not only an order's sum",
 }
 _MEANINGS = {
     OutcomeKind.ACK: "the venue has it",

@@ -74,6 +74,7 @@ class TradierBroker:
         increments="whole shares; prices to the cent (below 1 USD: 4 places)",
         converts=False,
         requests_per_min=60,
+        itemises_fills=False,
     )
     verdicts = VERDICTS
 

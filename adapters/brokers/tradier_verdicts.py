@@ -26,8 +26,8 @@ VERDICTS: dict[int | str, Verdict] = {
     401: final("bad_credentials"),
     403: _NOT_ALLOWED,
     408: Verdict(OutcomeKind.AMBIGUOUS, "no_answer"),
-    409: Verdict(OutcomeKind.AMBIGUOUS, "conflict"),
-    425: Verdict(OutcomeKind.RETRYABLE, "too_early"),
+    409: Verdict(OutcomeKind.AMBIGUOUS, "venue_error"),
+    425: Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
     429: Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
     # The gateway in front of the vendor (Apigee) stops a request before anybody reads it. Its words for a used-up
     # budget are from public reports, as is that some of its versions send them with a 500.
@@ -72,9 +72,9 @@ VERDICTS: dict[int | str, Verdict] = {
     "OmsInternalError": Verdict(OutcomeKind.AMBIGUOUS, "venue_error"),
     "OmsUnavailable": Verdict(OutcomeKind.AMBIGUOUS, "venue_error"),
 }
-UNKNOWN_REFUSAL = final("refused")
+UNKNOWN_REFUSAL = final("invalid_order")
 VENUE_ERROR = Verdict(OutcomeKind.AMBIGUOUS, "venue_error")  # a 5xx does not prove that nothing was booked
-UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unexpected_answer")
+UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 UNREADABLE = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 CONNECT_FAILED = Verdict(OutcomeKind.RETRYABLE, "connect_failed")
 NO_ANSWER = Verdict(OutcomeKind.AMBIGUOUS, "no_answer")

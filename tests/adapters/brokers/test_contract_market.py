@@ -79,7 +79,8 @@ async def test_every_execution_is_a_fill_whoever_ordered_it_and_none_is_there_tw
     by_hand = venue.trade_by_hand("sell", 4)
     fills = await venue.broker.fills_since(venue.credentials, datetime.now(UTC) - timedelta(minutes=1))
     ours, theirs = [f for f in fills if f.ref == ref], [f for f in fills if f.ref == by_hand]
-    assert len(ours) + len(theirs) == len(fills) == len({f.fill_id for f in fills}) == 5
+    told = 5 if venue.broker.capabilities.itemises_fills else 2
+    assert len(ours) + len(theirs) == len(fills) == len({f.fill_id for f in fills}) == told
     assert sum(f.qty for f in ours) == filled.filled_qty == 10
     assert {(f.symbol, f.side, f.price) for f in ours} == {(venue.symbol, Side.BUY, PRICE)}
     assert {f.client_order_id for f in ours} <= {"FO-1", ""}

@@ -49,7 +49,7 @@ async def canned() -> AsyncIterator[Canned]:
         (400, "error_oms", AMBIGUOUS, "venue_error"),
         (400, "error_buying_power", FINAL, "insufficient_funds"),
         (403, "error_quantity", FINAL, "forbidden"),
-        (404, "error_quantity", FINAL, "refused"),
+        (404, "error_quantity", FINAL, "invalid_order"),
         (408, "error_quantity", AMBIGUOUS, "no_answer"),
         (429, "fault_quota", RETRYABLE, "rate_limited"),
         (500, "fault_quota", RETRYABLE, "rate_limited"),
@@ -230,7 +230,7 @@ async def test_the_wait_after_a_rate_limit_is_the_rest_of_the_window_in_either_u
 async def test_a_redirect_is_not_followed(canned: Canned):
     canned.answer(POST, "", status=307, headers={"Location": "/elsewhere"})
     outcome = await canned.broker.submit(CREDENTIALS, ORDER)
-    assert (outcome.kind, outcome.code, len(canned.seen)) == (AMBIGUOUS, "unexpected_answer", 1)
+    assert (outcome.kind, outcome.code, len(canned.seen)) == (AMBIGUOUS, "unreadable_answer", 1)
 
 
 def _broker(url: str, **more: Any) -> TradierBroker:
