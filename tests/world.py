@@ -25,8 +25,10 @@ from models import Instrument, Price
 from settings import Settings
 from simulators.alpaca import AlpacaSimulator
 from simulators.coinbase import CoinbaseSimulator
+from simulators.market import Simulator
 from simulators.market.behaviour import Behaviour as Trading
 from simulators.receiver import Behaviour, Receiver
+from simulators.tradier import TradierSimulator
 from stack import Stack
 from temporal import ids as workflow_ids
 from temporal.client import connect
@@ -49,6 +51,7 @@ class World:
     receiver: Receiver
     alpaca: AlpacaSimulator
     coinbase: CoinbaseSimulator
+    tradier: TradierSimulator
     database: Database
     registry: Registry
     temporal: Client
@@ -64,12 +67,13 @@ class World:
             receiver = await closing.enter_async_context(Receiver())
             alpaca = await closing.enter_async_context(AlpacaSimulator(rate_limit=100_000))
             coinbase = await closing.enter_async_context(CoinbaseSimulator(rate_limit=100_000))
+            tradier = await closing.enter_async_context(TradierSimulator(rate_limit=100_000))
             database = Database(settings.postgres)
             closing.push_async_callback(database.close)
             temporal = await connect(settings.temporal)
             registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
             world = cls(
-                stack, settings, receiver, alpaca, coinbase, database, registry, temporal,
+                stack, settings, receiver, alpaca, coinbase, tradier, database, registry, temporal,
                 MirrorOrders(temporal, admit_timeout_s=20),
             )  # fmt: skip
             await world._prepare()
@@ -88,7 +92,9 @@ class World:
         coins = {"VANTA_COINBASE__PAPER_URL": self.coinbase.url, "VANTA_COINBASE__TIMEOUT_MS": "2000"}
         coins |= {"VANTA_COINBASE__PAPER_STREAM_URL": self.coinbase.stream_url}
         venue = {"VANTA_ALPACA__PAPER_URL": self.alpaca.url, "VANTA_ALPACA__DATA_URL": self.alpaca.url}
-        mine = {**venue, **coins, **quick, **queue, **quiet, **env}
+        shares = {"VANTA_TRADIER__PAPER_URL": self.tradier.url, "VANTA_TRADIER__TIMEOUT_MS": "2000"}
+        shares |= {"VANTA_TRADIER__PAPER_STREAM_URL": self.tradier.stream_url}
+        mine = {**venue, **shares, **coins, **quick, **queue, **quiet, **env}
         for role in ("orchestration", "followers", "dispatch"):
             argv = [sys.executable, "-m", "cli", "worker", "--role", role]
             self.stack.start_process(f"worker-{role}", argv, mine)
@@ -107,6 +113,7 @@ class World:
             )  # fmt: skip
             await self.registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="test"))
             self.alpaca.set_asset(symbol, price)
+            self.tradier.set_instrument(symbol, price)
 
         for symbol, price in COINS.items():
             # The account's choice between whole units and fractions is for shares; coins have one step.
@@ -139,14 +146,22 @@ class World:
         self.receiver.expect(follower_id, key=signing.parse_secret(made.signing_secret), behaviour=behaviour)
         return follower_id
 
-    async def bridged(self, vault_id: str, behaviour: Trading | None = None, **terms: Any) -> str:
-        """A follower with an Alpaca account at the simulator; its id is also the account's key."""
+    async def bridged(
+        self, vault_id: str, behaviour: Trading | None = None, venue: str = "alpaca", **terms: Any
+    ) -> str:
+        """A follower with an account at a venue's simulator; its id is also the account's key."""
         follower_id = f"F_{uuid.uuid4().hex[:12]}"
-        self.alpaca.add_account(follower_id, "secret", behaviour=behaviour)
-        account = BrokerAccount("alpaca", follower_id, "secret")
+        secret = f"secret-of-{follower_id}"
+        self._broker(venue).add_account(
+            follower_id, secret, behaviour=behaviour, shorting_enabled=bool(terms.get("allow_short"))
+        )
+        account = BrokerAccount(venue, follower_id, secret)
         new = NewFollower(vault_id=vault_id, label=follower_id, follower_id=follower_id, equities=account, **terms)
         await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
         return follower_id
+
+    def _broker(self, venue: str) -> Simulator:
+        return {"alpaca": self.alpaca, "tradier": self.tradier}[venue]
 
     async def coiner(self, vault_id: str, behaviour: Trading | None = None, **terms: Any) -> str:
         """A follower with a Coinbase account at the simulator; its id is also the name of the account's key."""

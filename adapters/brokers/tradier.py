@@ -4,7 +4,8 @@ Tradier does not promise to refuse a second order under the same tag, so nothing
 once, and what may have arrived is searched for by its tag. Numbers are read from JSON without floats.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -81,10 +82,10 @@ class TradierBroker:
     def __init__(
         self, *, live_url: str, paper_url: str, live_stream_url: str, paper_stream_url: str,
         timeout_ms: int = 10_000, max_connections: int = 100, silence_ms: int = 150_000,
-        client_id: str = "", client_secret: str = "",
+        client_id: str = "", client_secret: str = "", clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._http = TradierHttp(
-            live_url=live_url, paper_url=paper_url, timeout_ms=timeout_ms, max_connections=max_connections
+            live_url=live_url, paper_url=paper_url, timeout_ms=timeout_ms, max_connections=max_connections, clock=clock
         )
         self._book = TradierBook(self._http)
         self._stream = TradierStream(self._http, live_stream_url, paper_stream_url, silence_ms / 1_000)

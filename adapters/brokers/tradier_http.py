@@ -8,12 +8,13 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from urllib.parse import quote
 
 import httpx
 
+from adapters.brokers.budget import Budgets, allowance
 from adapters.brokers.tradier_verdicts import CONNECT_FAILED, NO_ANSWER
 from adapters.brokers.tradier_wire import Answer, json_value
 from domain.errors import VenueRefused, VenueUnavailable
@@ -22,6 +23,7 @@ from domain.ports import BrokerCredentials
 _MAX_ANSWER_BYTES = 1_000_000
 _MAX_RETRY_AFTER_S = 3_600
 _MAX_TEXT = 300
+_LIMITS = ("X-Ratelimit-Allowed", "X-Ratelimit-Available", "X-Ratelimit-Expiry")
 _MILLISECONDS = 100_000_000_000  # an epoch above this is no count of seconds before the year 5138
 # Of the whole: three such parts (a free connection, TCP, TLS) come before the first byte of a request.
 _CONNECT_PART = 0.25
@@ -39,13 +41,22 @@ class NotSentError(VenueUnavailable):
 
 
 class TradierHttp:
-    """Holds one pooled client, opened by the first call; `close()` it."""
+    """Holds one pooled client, opened by the first call; `close()` it. `clock` is in monotonic seconds."""
 
-    def __init__(self, *, live_url: str, paper_url: str, timeout_ms: int, max_connections: int) -> None:
+    def __init__(
+        self,
+        *,
+        live_url: str,
+        paper_url: str,
+        timeout_ms: int,
+        max_connections: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._base_urls = {"live": live_url.rstrip("/"), "paper": paper_url.rstrip("/")}
         self._total_s = timeout_ms / 1_000
         self._limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
         self._client: httpx.AsyncClient | None = None
+        self._budgets = Budgets(clock)
 
     async def request(
         self,
@@ -65,10 +76,14 @@ class TradierHttp:
         if base is None:  # never guess between real and paper money
             raise VenueRefused("bad_environment", f"{credentials.ref}: environment is neither live nor paper")
         headers = {"Accept": "application/json"} if basic else _headers(credentials)
+        budget = f"{credentials.ref} {_budget(method, path)}"
+        if (wait := self._budgets.wait(budget, order=method != "GET")) > 0:
+            said = "nothing was sent: the account has used up its requests"
+            raise NotSentError("rate_limited", said, retry_after_s=math.ceil(wait))
         try:
             built = self._open().build_request(method, base + path, params=params, data=form, headers=headers)
             async with asyncio.timeout(self._total_s):
-                return await self._ask(built, httpx.BasicAuth(*basic) if basic else None)
+                return await self._ask(built, budget, httpx.BasicAuth(*basic) if basic else None)
         except _NOTHING_SENT as error:
             raise NotSentError(CONNECT_FAILED.code, type(error).__name__) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # an OSError: also the time-out of the whole
@@ -91,7 +106,7 @@ class TradierHttp:
             )
         return self._client
 
-    async def _ask(self, built: httpx.Request, auth: httpx.BasicAuth | None) -> Answer:
+    async def _ask(self, built: httpx.Request, budget: str, auth: httpx.BasicAuth | None) -> Answer:
         response = await self._open().send(built, auth=auth, stream=True)
         try:
             raw = await _read_bounded(response)
@@ -99,13 +114,28 @@ class TradierHttp:
             await response.aclose()
         said = json_value(raw)
         text = "" if isinstance(said, dict) else _text(raw)
-        return Answer(response.status_code, said if isinstance(said, dict) else {}, _retry_after(response), text)
+        answer = Answer(response.status_code, said if isinstance(said, dict) else {}, _retry_after(response), text)
+        self._learn(budget, response, answer)
+        return answer
+
+    def _learn(self, budget: str, response: httpx.Response, answer: Answer) -> None:
+        if (said := allowance(response.headers, _LIMITS, now=time.time())) is not None:
+            self._budgets.learn(budget, said)
+        if answer.verdict().code == "rate_limited":
+            self._budgets.close(budget, answer.retry_after_s or 1)
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
     """Reading the certificates takes longer than a request: once for each process."""
     return httpx.create_ssl_context(trust_env=False)
+
+
+def _budget(method: str, path: str) -> str:
+    """The vendor counts orders, market data and the rest apart (docs.tradier.com, rate limiting)."""
+    if path.startswith("/v1/markets/"):
+        return "market data"
+    return "reading" if method == "GET" or "/events/" in path or "/oauth/" in path else "orders"
 
 
 def account_path(credentials: BrokerCredentials, *parts: str) -> str:

@@ -26,6 +26,7 @@ async def open_tradier(*, rate_limit: int = 1_000_000) -> AsyncIterator[Venue]:
             paper_stream_url=simulator.stream_url,
             timeout_ms=TIMEOUT_MS,
             silence_ms=5_000,
+            clock=clock,
         )
         wrong = BrokerCredentials("cred-AK1", "AK1", SECRET + "-wrong")
         try:
