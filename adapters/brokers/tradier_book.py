@@ -12,9 +12,10 @@ from adapters.brokers.tradier_wire import Answer, read_order, venue_error
 from domain.errors import VenueUnavailable
 from domain.ports import BrokerCredentials, VenueOrder, VenueStatus
 
-# The page size is a wish: its maximum is not documented, and one list is said to have none. So only a page with
-# nothing new is the last.
+# A page size is a wish: its maximum is not documented, and one list is said to take none. So the last page is one that
+# is shorter than the documented default, or has nothing new.
 ORDERS_PER_PAGE = 100
+_SHORTEST_PAGE = 25
 _MAX_PAGES = 50
 _KNOWN = 20_000
 # "`all` will return a maximum of 1 month"; the vendor's day need not be ours, hence a day less, and a day's margin.
@@ -82,13 +83,14 @@ class TradierBook:
     async def _pages(
         self, credentials: BrokerCredentials, query: Mapping[str, str], until: str | None = None
     ) -> list[ReadOrder]:
-        """Until a page has nothing new, or the tag `until`."""
+        """To the last, or one that has the tag `until`."""
         found: dict[str, ReadOrder] = {}
         for number in range(1, _MAX_PAGES + 1):
             page = await self._page(credentials, {**query, "page": str(number), "limit": str(ORDERS_PER_PAGE)})
             new = {one.order.order.ref: one for one in page if one.order.order.ref not in found}
             found |= new
-            if not new or (until is not None and any(o.order.order.client_order_id == until for o in new.values())):
+            has_it = until is not None and any(one.order.order.client_order_id == until for one in new.values())
+            if has_it or not new or len(page) < _SHORTEST_PAGE:
                 return list(found.values())
         raise VenueUnavailable("too_many_orders", f"more than {len(found)} orders; look at a shorter time")
 

@@ -290,9 +290,15 @@ async def test_an_acknowledged_order_is_asked_for_by_its_id_and_read_without_flo
     )
 
 
-async def test_an_order_is_absent_only_when_a_months_pages_are_through(canned: Canned):
-    today, month = fixture("orders_single"), fixture("orders")
-    for page in (today, today, month, month):  # a venue that knows no pages says the same again
+def _page(first: int, count: int, *more: Any) -> dict[str, Any]:
+    """So many orders of others, with ids from `first` on, then `more`."""
+    one = fixture("orders_single")["orders"]["order"]
+    return {"orders": {"order": [*({**one, "id": first + n, "tag": "FO-other"} for n in range(count)), *more]}}
+
+
+async def test_an_order_is_absent_only_when_todays_and_a_months_pages_are_through(canned: Canned):
+    # The second list ignores the page and says the same again.
+    for page in (_page(1, 25), _page(26, 24), _page(1, 50), _page(1, 50)):
         canned.answer(LIST, page)
     assert await canned.broker.look_up(CREDENTIALS, "FO-never-sent") is None
     assert [line.partition("?")[2] for line in canned.lines] == [
@@ -304,9 +310,8 @@ async def test_an_order_is_absent_only_when_a_months_pages_are_through(canned: C
 
 
 async def test_an_order_on_a_later_page_and_of_another_day_is_found(canned: Canned):
-    none, ours = fixture("orders_none"), fixture("orders_single")
-    other = json.dumps(ours).replace("257459", "1").replace("FO-fixture-1", "FO-other")
-    for page in (none, other, ours):
+    ours = fixture("orders_single")["orders"]["order"]
+    for page in (fixture("orders_none"), _page(1, 25), _page(26, 3, ours)):
         canned.answer(LIST, page)
     order = await canned.broker.look_up(CREDENTIALS, "FO-fixture-1")
     assert order is not None

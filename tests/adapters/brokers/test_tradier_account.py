@@ -106,9 +106,10 @@ async def test_a_time_that_the_vendors_list_does_not_reach_is_unavailable(canned
 
 
 async def test_a_venue_with_pages_without_end_is_given_up(canned: Canned):
+    one = fixture("orders_single")["orders"]["order"]
     for number in range(51):
-        page = fixture_text("orders_single").replace("257459", str(number + 1)).replace("FO-", "FO-other-")
-        canned.answer(LIST, page)
+        page = [{**one, "id": 25 * number + n + 1, "tag": "FO-other"} for n in range(25)]
+        canned.answer(LIST, {"orders": {"order": page}})
     with pytest.raises(VenueUnavailable):
         await canned.broker.look_up(CREDENTIALS, "FO-fixture-1")
     assert len(canned.seen) == 50
