@@ -13,6 +13,10 @@ from domain.sessions import TradingHours
 from domain.sizing import Effect, floor_to, plain
 from domain.venues import Flag
 
+_WANTS_PRICES = frozenset({"missing-price", "stale-price", "missing-nav", "stale-nav"})
+PRICES_COME_WITHIN = timedelta(minutes=10)
+_LOOK_AGAIN = timedelta(seconds=20)
+
 
 class Halt(StrEnum):
     HALT_OPENS = "halt_opens"
@@ -140,6 +144,18 @@ def admit_released(intent: Intent, vault: VaultFacts, market: MarketFacts, now: 
     if effect_of(intent.side, intent.qty, vault.position) is Effect.OPEN:
         _check_collar(intent, market)
     return admit(as_released(intent), replace(vault, pace=Pace()), market, now)
+
+
+def waits_for_prices(refusal: OrderRefused, market: Market | None, now: datetime) -> datetime | None:
+    """When to look again at an order that was refused at its session's opening for want of fresh prices; None: never.
+
+    The last prices are those of the evening before, on a Monday of the week before, until the first ones of the session
+    have come.
+    """
+    opened_at = None if market is None else market.opened_at
+    if refusal.code not in _WANTS_PRICES or opened_at is None or now - opened_at >= PRICES_COME_WITHIN:
+        return None
+    return now + _LOOK_AGAIN
 
 
 def as_released(intent: Intent) -> Intent:

@@ -52,15 +52,16 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What the stored sessions say of one moment. `closes_at` is set while the market is open; `opens_at` is when it
+    """What the stored sessions say of one moment. `opened_at` and `closes_at` are set while the market is open.
 
-    opens next. `covered`: the moment lies in the time for which the calendar is stored.
+    `opens_at` is when it opens next. `covered`: the moment lies in the time for which the calendar is stored.
     """
 
     calendar: str
     covered: bool
     closes_at: datetime | None = None
     opens_at: datetime | None = None
+    opened_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +77,8 @@ def read_market(row: Mapping[str, Any] | None) -> Market | None:
     """From the JSON in which a statement tells it; None: it trades at all times."""
     if row is None:
         return None
-    return Market(row["calendar"], row["covered"], _time(row["closes_at"]), _time(row["opens_at"]))
+    times = [_time(row[name]) for name in ("closes_at", "opens_at", "opened_at")]
+    return Market(row["calendar"], row["covered"], *times)
 
 
 def parse_published(raw: Any) -> Published:

@@ -32,6 +32,8 @@ def _manager(event: Row, manager: Row) -> str:
         taken = f"snapshot {str(payload.get('snapshot', ''))[:12]} of {payload.get('followers', 0)} followers"
         return f"Admitted: it is to {payload.get('effect')} the vault's position. Everything is sized from the {taken}."
     if action == "waits":
+        if payload.get("why"):
+            return f"The session has begun, and the order waits: {payload['why']}."
         return f"Its exchange is closed: the order waits for the session to open at {payload.get('waits_until')}."
     if action in {"cancelled", "expired"}:
         return f"The manager order is {action}: nothing more of it is sent, and what is open is cancelled."

@@ -120,7 +120,10 @@ class MirrorOrderWorkflow:
         if admission.expires_at is not None:
             self._expiry = asyncio.create_task(self._expire(admission.expires_at))
         while admission.waits_until is not None:
-            at, summary = admission.waits_until, f"waits for the session to open at {admission.waits_until.isoformat()}"
+            at = admission.waits_until
+            summary = f"waits for the session to open at {at.isoformat()}"
+            if admission.reason is not None:
+                summary = f"waits, and is looked at again at {at.isoformat()}: {admission.reason}"
             self._show(f"**received** · {summary}")
             with suppress(TimeoutError):
                 wait = max(at - workflow.now(), timedelta(0))

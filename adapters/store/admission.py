@@ -62,9 +62,11 @@ ON CONFLICT (tenant_id, holder_id, symbol) DO UPDATE SET qty = h.qty + excluded.
 WAITS = "waits"
 
 
-def waiting(decision: Decision) -> dict[str, Any]:
+def waiting(decision: Decision, why: str | None = None) -> dict[str, Any]:
+    """`why`: for something else than its session."""
     assert decision.waits_until is not None
-    return {"effect": decision.effect, "waits_until": decision.waits_until.isoformat()}
+    told = {"effect": decision.effect, "waits_until": decision.waits_until.isoformat()}
+    return told if why is None else {**told, "why": why}
 
 
 class AdmissionStore:

@@ -19,12 +19,12 @@ def market(calendar: str, at: str) -> str:
     Told of a moment and not by reading a list, so that an order's statement stays one look-up by key.
     """
     stored = f"market_sessions n WHERE n.calendar = {calendar} AND NOT n.withdrawn"
+    running = f"FROM {stored} AND n.opens_at <= {at} AND n.closes_at > {at} ORDER BY n.opens_at DESC LIMIT 1"
     return f"""
 CASE WHEN {calendar} <> '{ALWAYS}' THEN jsonb_build_object('calendar', {calendar},
   'covered', EXISTS (SELECT 1 FROM market_calendars n
     WHERE n.calendar = {calendar} AND n.covers_from <= {at} AND n.covers_until > {at}),
-  'closes_at', (SELECT n.closes_at FROM {stored}
-    AND n.opens_at <= {at} AND n.closes_at > {at} ORDER BY n.opens_at DESC LIMIT 1),
+  'closes_at', (SELECT n.closes_at {running}), 'opened_at', (SELECT n.opens_at {running}),
   'opens_at', (SELECT min(n.opens_at) FROM {stored} AND n.opens_at > {at})) END
 """
 

@@ -48,7 +48,10 @@ class ReleaseStore(AdmissionStore):
         try:
             decision = admission.admit_released(order.intent, vault, market, now)
         except OrderRefused as refusal:
-            return await self._turn_away(cursor, order, refusal)
+            again = admission.waits_for_prices(refusal, market.market, now)
+            if again is None:
+                return await self._turn_away(cursor, order, refusal)
+            return await self._wait_on(cursor, order, Decision(Effect.OPEN, again), refusal.reason)
         if decision.waits_until is not None:
             return await self._wait_on(cursor, order, decision)
         state = ManagerState.DISPATCHING
@@ -58,13 +61,15 @@ class ReleaseStore(AdmissionStore):
         await self._emit(cursor, order, [(state, told)], again=True)
         return begun
 
-    async def _wait_on(self, cursor: Cursor, order: MirrorOrderInput, decision: Decision) -> Admission:
+    async def _wait_on(
+        self, cursor: Cursor, order: MirrorOrderInput, decision: Decision, why: str | None = None
+    ) -> Admission:
         until = decision.waits_until
         await cursor.execute(_WAIT_ON, {"mo_id": order.mo_id, "until": until, "effect": decision.effect.value})
-        await self._emit(cursor, order, [(ManagerState.RECEIVED, waiting(decision))], action=WAITS, again=True)
+        await self._emit(cursor, order, [(ManagerState.RECEIVED, waiting(decision, why))], action=WAITS, again=True)
         return Admission(
             order.mo_id, accepted=True, state=ManagerState.RECEIVED, fingerprint=order.fingerprint, waits_until=until,
-            expires_at=order.intent.expires_at if decision.effect is Effect.OPEN else None,
+            reason=why, expires_at=order.intent.expires_at if decision.effect is Effect.OPEN else None,
         )  # fmt: skip
 
     async def _turn_away(self, cursor: Cursor, order: MirrorOrderInput, refusal: OrderRefused) -> Admission:

@@ -75,7 +75,7 @@ def test_without_a_flag_everything_passes() -> None:
 
 
 def test_a_market_is_read_as_a_statement_tells_it() -> None:
-    row = {"calendar": "XNYS", "covered": True, "closes_at": LATER.isoformat(), "opens_at": None}
+    row = {"calendar": "XNYS", "covered": True, "closes_at": LATER.isoformat(), "opens_at": None, "opened_at": None}
     assert read_market(row) == OPEN
     assert read_market(None) is None
 

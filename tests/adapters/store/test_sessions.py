@@ -134,6 +134,34 @@ async def test_what_has_changed_overnight_is_refused_at_the_opening(floor: Floor
     assert await told(floor, order.mo_id) == ["received", "waits", "rejected"]
 
 
+async def test_at_the_opening_the_first_prices_are_waited_for_but_not_for_long(floor: Floor) -> None:
+    await trades_by(floor, await calendar(floor.database, opens_in=HOUR))
+    await queues(floor)
+    order, waits = await place(floor)
+    assert waits.waits_until is not None
+    await floor.rows("UPDATE prices SET asof = asof - interval '3 days' WHERE symbol = %s", EQUITY)
+    first = await doors(floor).release(order, waits.waits_until)
+    assert first.waits_until is not None
+    assert waits.waits_until < first.waits_until < waits.waits_until + timedelta(minutes=1)
+    assert "last price is of" in (first.reason or "")
+    late = await doors(floor).release(order, waits.waits_until + timedelta(minutes=10))
+    assert (late.accepted, late.code) == (False, "stale-price")
+    await floor.prepare()  # sets the price anew
+
+
+async def test_once_a_price_has_come_the_order_begins(floor: Floor) -> None:
+    await trades_by(floor, await calendar(floor.database, opens_in=HOUR))
+    await queues(floor)
+    order, waits = await place(floor)
+    assert waits.waits_until is not None
+    await floor.rows("UPDATE prices SET asof = asof - interval '3 days' WHERE symbol = %s", EQUITY)
+    again = await doors(floor).release(order, waits.waits_until)
+    await floor.rows("UPDATE prices SET asof = %s WHERE symbol = %s", waits.waits_until, EQUITY)
+    assert again.waits_until is not None
+    assert (await doors(floor).release(order, again.waits_until)).state is ManagerState.DISPATCHING
+    assert await told(floor, order.mo_id) == ["received", "waits", "waits", "dispatching"]
+
+
 async def test_a_session_that_was_moved_has_the_order_wait_on(floor: Floor) -> None:
     code = await calendar(floor.database, opens_in=HOUR)
     await trades_by(floor, code)
