@@ -16,6 +16,7 @@ SENDABLE = frozenset(
 _REASONS = {
     "above_exit": "more would have left than the order was allotted",
     "at_cap": "your position is at its cap",
+    "bad_environment": "your account is said to be neither for real nor for paper money",
     "bad_credentials": "your broker refused the account's key",
     "below_minimum": "your share is below the instrument's minimum",
     "calendar_unknown": "nobody knew whether its exchange was open",
@@ -24,11 +25,14 @@ _REASONS = {
     "depegged": "USDC was off its peg",
     "endpoint_disabled": "your endpoint is disabled",
     "expired": "the manager order's time is over",
+    "forbidden": "your broker does not allow the account to do it",
+    "halted": "your broker had halted it",
     "instrument_close_only": "its venue took reductions only",
     "instrument_halted": "its venue had halted it",
     "instrument_limit_only": "its venue took limit orders only",
     "instrument_post_only": "its venue took post-only orders only",
     "insufficient_funds": "your account had too little money for it",
+    "invalid_order": "your broker does not take such an order",
     "kill_switch": "your kill switch was on",
     "leg_failed": "a step towards it failed",
     "manager_order_cancelled": "the manager cancelled the order",
@@ -42,10 +46,12 @@ _REASONS = {
     "outside_session": "the vault's trading hours were over",
     "peg_unknown": "no present price of USDC was known",
     "redriven": "an operator sent it again",
+    "rejected": "your broker rejected it",
     "retries_exhausted": "five attempts failed",
     "short_not_allowed": "it would have opened a short, which you do not allow",
     "unconfirmed": "the other side never confirmed the rest of it",
     "secret-unreadable": "what is stored of your account's key cannot be opened",
+    "unknown_symbol": "your broker does not know the symbol",
     "unresolved": "nobody could find out whether it arrived",
     "vault_flatten": "everything was being sold, so that nothing new opened",
     "vault_halt_all": "trading was halted",
@@ -70,6 +76,10 @@ _WORDS = {"api": "the API", "queue": "the OS's queue", "webhook": "webhook", "de
 
 def words(code: Any) -> str:
     return _WORDS.get(str(code), str(code).replace("_", " "))
+
+
+def has_words(reason: str) -> bool:
+    return reason in _REASONS
 
 
 def reason_words(reason: str | None) -> str:

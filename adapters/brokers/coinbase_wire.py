@@ -76,13 +76,13 @@ VERDICTS: dict[tuple[int, str | None], Verdict] = {
     (403, None): _FORBIDDEN,
     (404, None): _INVALID,
     (408, None): Verdict(OutcomeKind.AMBIGUOUS, "no_answer"),
-    (409, None): Verdict(OutcomeKind.AMBIGUOUS, "conflict"),
+    (409, None): _VENUE_ERROR,
     (422, None): _INVALID,
-    (425, None): Verdict(OutcomeKind.RETRYABLE, "too_early"),
+    (425, None): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
     (429, None): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
 }
-UNKNOWN_REFUSAL = _final("refused")
-UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unexpected_answer")
+UNKNOWN_REFUSAL = _final("invalid_order")
+UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 UNREADABLE = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 CONNECT_FAILED = Verdict(OutcomeKind.RETRYABLE, "connect_failed")
 NO_ANSWER = Verdict(OutcomeKind.AMBIGUOUS, "no_answer")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
+from domain.explain_words import reason_words
 from domain.ports import Broker, OutcomeKind
 from domain.venues import Capabilities
 
@@ -49,8 +50,9 @@ class Explained(Protocol):
 
 
 def tables(brokers: Mapping[str, Broker]) -> list[Table]:
-    """The capabilities of all, then each venue's verdicts."""
-    return [_capabilities(brokers), *(_verdicts(n, b.verdicts) for n, b in brokers.items() if isinstance(b, Explained))]
+    """The capabilities of all, what followers read of a final refusal, then each venue's verdicts."""
+    shown = {name: broker.verdicts for name, broker in brokers.items() if isinstance(broker, Explained)}
+    return [_capabilities(brokers), _reasons(shown), *(_verdicts(name, given) for name, given in shown.items())]
 
 
 def markdown(brokers: Mapping[str, Broker]) -> str:
@@ -61,6 +63,13 @@ def _capabilities(brokers: Mapping[str, Broker]) -> Table:
     names = [field.name for field in fields(Capabilities) if field.name != "venue"]
     rows = [[_LABELS[name], *(_word(getattr(b.capabilities, name)) for b in brokers.values())] for name in names]
     return Table("What each venue can do", ["", *brokers], rows)
+
+
+def _reasons(verdicts: Mapping[str, Mapping[Any, tuple[OutcomeKind, str]]]) -> Table:
+    final = {code for given in verdicts.values() for kind, code in given.values() if kind is OutcomeKind.FINAL}
+    return Table(
+        "What followers read", ["our code", "in words"], [[code, reason_words(code)] for code in sorted(final)]
+    )
 
 
 def _verdicts(venue: str, verdicts: Mapping[Any, tuple[OutcomeKind, str]]) -> Table:

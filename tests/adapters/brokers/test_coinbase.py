@@ -54,7 +54,7 @@ async def canned() -> AsyncIterator[CoinbaseCanned]:
         (400, "error_invalid_argument", FINAL, "invalid_order"),
         (401, "error_permission", FINAL, "bad_credentials"),
         (403, "error_permission", FINAL, "forbidden"),
-        (418, "error_permission", FINAL, "refused"),
+        (418, "error_permission", FINAL, "invalid_order"),
         (408, "error_permission", AMBIGUOUS, "no_answer"),
         (429, "error_rate_limited", RETRYABLE, "rate_limited"),
         (500, "error_permission", AMBIGUOUS, "venue_error"),
