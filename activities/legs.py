@@ -41,6 +41,8 @@ class MoneyLegs:
 
         Raises a retry of this activity where the venue cannot tell.
         """
+        if order.guards.credential_broken:
+            _later(order, "the credential is broken; what is open goes on with the next")
         async with translated():
             broker, credentials = self._sending.broker(order), self._sending.credentials(order)
         present = await self._store.present(order.tenant_id, order.fo_id)
@@ -54,6 +56,7 @@ class MoneyLegs:
             else:
                 await self._store.fail(order, leg, f"{order.route} does not change money")
         except VenueError as error:
+            await self._store.break_credential(order, error.code)
             _later(order, str(error), error)
 
     async def close(self, order: PendingOrder) -> None:

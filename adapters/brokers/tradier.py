@@ -156,8 +156,11 @@ class TradierBroker:
 
     async def refresh(self, credentials: BrokerCredentials) -> BrokerCredentials:
         """For applications that the vendor has approved for it (documentation.tradier.com, oauth/refresh-token)."""
-        if not all(self._application) or not credentials.refresh_token:
-            raise VenueRefused("bad_credentials", f"{credentials.ref}: no refresh token, or no application to use it")
+        if not credentials.refresh_token:
+            raise VenueRefused("bad_credentials", f"{credentials.ref}: no refresh token")
+        if not all(self._application):
+            # Nothing is known of the token by that; whoever runs this may still set the application up.
+            raise VenueUnavailable("no_application", f"{credentials.ref}: no application to refresh a token for")
         form = {"grant_type": "refresh_token", "refresh_token": credentials.refresh_token}
         path = "/v1/oauth/refreshtoken"
         answer = await self._http.request(credentials, "POST", path, form=form, basic=self._application)
