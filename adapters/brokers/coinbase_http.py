@@ -8,6 +8,8 @@ import json
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -23,6 +25,8 @@ PREFIX = "/api/v3/brokerage"
 _MAX_ANSWER_BYTES = 4_000_000
 _MAX_RETRY_AFTER_S = 3_600
 _BUDGET = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")  # as the vendor's SDK names them
+# The limit is per second, too short a time to count along; so only what nears its end is heeded, and for no longer.
+_FEW, _WINDOW_S = 3, 1.0
 _PER_PAGE = "250"  # the most that the vendor's description allows
 _MAX_PAGES = 40
 Query = Sequence[tuple[str, str]]
@@ -91,7 +95,8 @@ class CoinbaseHttp:
             method, url.with_query(query), data=data, headers=headers, allow_redirects=False
         ) as response:
             said = json_value(await _read_bounded(response))
-            answer = Answer(response.status, said if isinstance(said, dict) else {}, _retry_after(response))
+            body = said if isinstance(said, dict) else {}
+            answer = Answer(response.status, body, _retry_after(response), _skew(response))
         self._learn(credentials.ref, response, answer)
         return answer
 
@@ -136,8 +141,9 @@ class CoinbaseHttp:
         raise VenueUnavailable(f"too_many_{name}", f"more than {_MAX_PAGES} pages of {name}; look at a shorter time")
 
     def _learn(self, account: str, response: aiohttp.ClientResponse, answer: Answer) -> None:
-        if (said := allowance(response.headers, _BUDGET, now=time.time())) is not None:
-            self._budgets.learn(account, said)
+        said = allowance(response.headers, _BUDGET, now=time.time())
+        if said is not None and said.remaining <= _FEW:
+            self._budgets.learn(account, replace(said, resets_in_s=min(said.resets_in_s, _WINDOW_S)))
         if answer.status == 429:
             self._budgets.close(account, answer.retry_after_s or 0)
 
@@ -151,7 +157,7 @@ def broken(error: Exception) -> Verdict:
 
 def venue_error(answer: Answer, credentials: BrokerCredentials) -> VenueError:
     verdict, detail = answer.verdict(), answer.detail(credentials)
-    if answer.status in TRY_AGAIN or answer.status >= 500 or answer.status < 400:
+    if answer.is_skewed or answer.status in TRY_AGAIN or answer.status >= 500 or answer.status < 400:
         return VenueUnavailable(verdict.code, detail, retry_after_s=answer.retry_after_s)
     if answer.status == 404 and not answer.is_not_found:
         return VenueUnavailable("unexpected_answer", detail)
@@ -172,3 +178,11 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
 def _retry_after(response: aiohttp.ClientResponse) -> int | None:
     asked = response.headers.get("Retry-After", "")
     return min(int(asked[:9]), _MAX_RETRY_AFTER_S) if asked.isdecimal() else None
+
+
+def _skew(response: aiohttp.ClientResponse) -> float:
+    """Seconds by which the venue's clock, as its Date header tells it, is ahead of ours; 0 where it tells none."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return 0

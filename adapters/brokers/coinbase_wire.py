@@ -72,7 +72,7 @@ VERDICTS: dict[tuple[int, str | None], Verdict] = {
     (200, "MISSING_PRODUCT_PRICE_BOOK"): Verdict(OutcomeKind.RETRYABLE, "no_liquidity"),
     (200, "RFQ_RATE_LIMITED"): Verdict(OutcomeKind.RETRYABLE, "rate_limited"),
     (400, None): _INVALID,
-    (401, None): _final("bad_credentials"),
+    (401, None): _final("bad_credentials"),  # unless our clock is wrong (`Answer.skew_s`)
     (403, None): _FORBIDDEN,
     (404, None): _INVALID,
     (408, None): Verdict(OutcomeKind.AMBIGUOUS, "no_answer"),
@@ -86,7 +86,9 @@ UNEXPECTED = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 UNREADABLE = Verdict(OutcomeKind.AMBIGUOUS, "unreadable_answer")
 CONNECT_FAILED = Verdict(OutcomeKind.RETRYABLE, "connect_failed")
 NO_ANSWER = Verdict(OutcomeKind.AMBIGUOUS, "no_answer")
-RATE_LIMITED = Verdict(OutcomeKind.RETRYABLE, "rate_limited")
+# A token is good for two minutes: that of a worker whose clock is wrong is refused like one of a wrong key.
+CLOCK_SKEW = Verdict(OutcomeKind.RETRYABLE, "clock_skew")
+_MAX_SKEW_S = 30
 TRY_AGAIN = frozenset({408, 409, 425, 429})
 _SAYS_NOTHING = frozenset({"", "UNKNOWN_FAILURE_REASON", "UNKNOWN_PREVIEW_FAILURE_REASON", "UNKNOWN"})
 # The quote wallet that the product id names cannot be used: refused in any case, and no code tells why.
@@ -95,16 +97,22 @@ _NO_WALLET = "account is not available"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is empty where the venue did not send a JSON object."""
+    """`body` is empty where the venue did not send a JSON object; `skew_s` is how far its clock is from ours."""
 
     status: int
     body: dict[str, Any]
     retry_after_s: int | None
+    skew_s: float = 0
 
     @property
     def is_not_found(self) -> bool:
         """The venue's own 404; a gateway's bare one proves nothing."""
         return self.status == 404 and isinstance(self.body.get("error"), str)
+
+    @property
+    def is_skewed(self) -> bool:
+        """Refused for a token that is not good yet, or not any more; the key may well be right."""
+        return self.status == 401 and abs(self.skew_s) > _MAX_SKEW_S
 
     @property
     def _said(self) -> dict[str, Any]:
@@ -125,6 +133,8 @@ class Answer:
 
     def verdict(self) -> Verdict:
         """Of a submission that did not succeed."""
+        if self.is_skewed:
+            return CLOCK_SKEW
         known = next((VERDICTS[self.status, code] for code in self.codes if (self.status, code) in VERDICTS), None)
         if known is not None:
             return known
@@ -139,7 +149,8 @@ class Answer:
         return VERDICTS.get((self.status, None), fallback)
 
     def detail(self, credentials: BrokerCredentials) -> str:
-        text = self._message or "no message"
+        skewed = f"our clock is {self.skew_s:.0f} s from the venue's" if self.is_skewed else ""
+        text = skewed or self._message or "no message"
         if credentials.secret:
             text = text.replace(credentials.secret, "***")
         return f"HTTP {self.status}: {text}"[:_MAX_DETAIL]

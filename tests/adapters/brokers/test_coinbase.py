@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import formatdate
 from typing import Any
 
 import jwt
@@ -140,6 +141,34 @@ async def test_an_account_whose_budget_is_used_up_is_told_to_wait_before_anythin
     assert len(canned.seen) == 1
     other = await canned.broker.submit(replace(CREDENTIALS, ref="cred-2"), ORDER)
     assert other.http_status == 429
+
+
+@pytest.mark.parametrize("reset", ["1", "60", "4714658760", "4714658760000"])
+async def test_no_reset_of_the_request_budget_is_farther_than_the_vendors_second(canned: CoinbaseCanned, reset: str):
+    spent = {"x_ratelimit_limit": "30", "x_ratelimit_remaining": "0", "x_ratelimit_reset": reset}
+    canned.answer("/orders", 200, fixture("order_created"), **spent)
+    await canned.broker.submit(CREDENTIALS, ORDER)
+    again = await canned.broker.submit(CREDENTIALS, ORDER)
+    assert (again.code, again.retry_after_s) == ("rate_limited", 1)
+
+
+async def test_a_budget_that_is_not_near_its_end_holds_nothing_up(canned: CoinbaseCanned):
+    canned.answer("/accounts", 200, fixture("accounts"), x_ratelimit_limit="30", x_ratelimit_remaining="4",
+                  x_ratelimit_reset="1")  # fmt: skip
+    for _ in range(40):
+        await canned.broker.balances(CREDENTIALS)
+
+
+async def test_a_token_that_our_clock_has_spoilt_is_no_wrong_key(canned: CoinbaseCanned):
+    for when in (time.time() - 300, time.time() + 300, time.time()):
+        canned.answer("/orders", 401, "Unauthorized", Date=formatdate(when, usegmt=True))
+        canned.answer("/accounts", 401, "Unauthorized", Date=formatdate(when, usegmt=True))
+    for kind, code in [(RETRYABLE, "clock_skew")] * 2 + [(FINAL, "bad_credentials")]:
+        outcome = await canned.broker.submit(CREDENTIALS, ORDER)
+        assert (outcome.kind, outcome.code) == (kind, code)
+    for error in (VenueUnavailable, VenueUnavailable, VenueRefused):
+        with pytest.raises(error):
+            await canned.broker.balances(CREDENTIALS)
 
 
 async def test_a_look_up_asks_by_the_venues_id_where_it_is_known(canned: CoinbaseCanned):
