@@ -15,6 +15,7 @@ from temporalio import activity
 from activities.errors import STILL_OPEN, again_in, translated
 from activities.sending import Sending
 from domain import retry, routing
+from domain.credentials import broken_by
 from domain.dispatch import PendingOrder
 from domain.errors import VenueError, VenueRefused
 from domain.legs import StoredLeg, due
@@ -56,8 +57,8 @@ class MoneyLegs:
             else:
                 await self._store.fail(order, leg, f"{order.route} does not change money")
         except VenueError as error:
-            await self._store.break_credential(order, error.code)
-            _later(order, str(error), error)
+            if not await self._store.break_credential(order, error.code):
+                _later(order, str(error), error)
 
     async def close(self, order: PendingOrder) -> None:
         """Record what the venue took for an order that is over, where it tells; nothing depends on it."""
@@ -120,6 +121,8 @@ class MoneyLegs:
         try:
             quoted = await venue.quote_conversion(credentials, wanted.source, wanted.target, wanted.amount)
         except VenueRefused as error:
+            if broken_by(error.code) is not None:
+                raise
             await self._store.fail(order, leg, str(error))
             return
         fault = routing.quote_fault(wanted, quoted.received, quoted.fee, self._terms)

@@ -21,6 +21,7 @@ ACCOUNT_VENUES = frozenset({"tradier"})  # whose key_id is the account's own id
 PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
 # Of these, the venues that change USD into USDC and back; a test holds the set to the adapters' capabilities.
 CONVERTING_VENUES = frozenset({"coinbase"})
+NO_CONVERSION = "is for an account of the crypto rail at a venue that changes money"
 ENVIRONMENTS = frozenset({"paper", "live"})
 MAX_LABEL = 100
 MAX_URL = 2_048
@@ -98,7 +99,7 @@ class BrokerAccount:
         if self.environment not in ENVIRONMENTS:
             raise InvalidInput(f"{path}.environment", "must be paper or live")
         if self.convert and self.venue not in CONVERTING_VENUES:
-            raise InvalidInput(f"{path}.convert", f"cannot be true: {self.venue} does not change money")
+            raise InvalidInput(f"{path}.convert", NO_CONVERSION)
         for name, value in (("key_id", self.key_id), ("secret", self.secret)):
             pem = name == "secret" and self.venue in PEM_VENUES
             text = value.replace("\r", "").replace("\n", "") if pem else value
@@ -120,7 +121,8 @@ class BrokerAccount:
 class FollowerSettings:
     """What of a follower may be changed later; orders that are admitted afterwards are sized by it.
 
-    The kill switch counts at once: it is read again whenever an attempt is claimed.
+    The kill switch counts at once: it is read again whenever an attempt is claimed. So does `convert`, which is of the
+    account for the crypto rail, for every purchase whose money has not been seen to yet.
     """
 
     mode: Mode
@@ -130,6 +132,7 @@ class FollowerSettings:
     persona: str | None
     allow_short: bool = False
     reconcile_policy: Policy = Policy.OBSERVE
+    convert: bool = False
 
     def check(self) -> None:
         """Raises InvalidInput naming the field."""
@@ -185,7 +188,7 @@ class NewFollower:
             if account is not None:
                 account.check(f"bridged_brokers.{name}")
         if self.equities is not None and self.equities.convert:
-            raise InvalidInput("bridged_brokers.equities.convert", "is for crypto accounts only")
+            raise InvalidInput("bridged_brokers.equities.convert", NO_CONVERSION)
         # A follower has one credential per venue; the second would silently take the first one's place.
         if self.equities and self.crypto and self.equities.venue == self.crypto.venue and self.equities != self.crypto:
             raise InvalidInput("bridged_brokers.crypto", "must be the same account as equities at the same venue")

@@ -4,13 +4,24 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
 from adapters.secretbox import SecretBox
 from domain import ids
 from domain.credentials import line_of, to_seal
-from domain.enrolment import BrokerAccount, FollowerSettings, NewFollower, NewVault, VaultSettings, public_url
+from domain.enrolment import (
+    CONVERTING_VENUES,
+    NO_CONVERSION,
+    BrokerAccount,
+    FollowerSettings,
+    NewFollower,
+    NewVault,
+    VaultSettings,
+    public_url,
+)
+from domain.errors import InvalidInput
 from domain.ports import BrokerCredentials
 from domain.reconciliation import Policy
 from domain.sizing import Mode, plain
@@ -100,7 +111,23 @@ def follower_settings(follower: Follower) -> FollowerSettings:
         follower.persona,
         follower.allow_short,
         Policy(follower.reconcile_policy),
+        convert=bool((follower.bridged_brokers or {}).get("crypto_convert")),
     )
+
+
+def check_convert(follower: Follower, after: FollowerSettings) -> None:
+    """Raises InvalidInput where there is no account that could change money."""
+    venue = str((follower.bridged_brokers or {}).get("crypto_ref", "")).rpartition("/")[2]
+    if after.convert and venue not in CONVERTING_VENUES:
+        raise InvalidInput("convert", NO_CONVERSION)
+
+
+def settings_columns(follower: Follower, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The changed settings by the columns that they are kept in."""
+    kept = {name: value.value if isinstance(value, Enum) else value for name, value in changed.items()}
+    if "convert" in kept:
+        kept["bridged_brokers"] = {**(follower.bridged_brokers or {}), "crypto_convert": kept.pop("convert")}
+    return kept
 
 
 def vault_settings(vault: Vault) -> VaultSettings:

@@ -96,9 +96,9 @@ class LegStore:
         self._dispatch = DispatchStore(database)
         self._peg = peg
 
-    async def break_credential(self, order: PendingOrder, code: str) -> None:
-        """Mark the credential that the venue was asked with, if the code proves it broken."""
-        await self._dispatch.break_credential(order, code)
+    async def break_credential(self, order: PendingOrder, code: str) -> bool:
+        """Mark the credential that the venue was asked with, if the code proves it broken; a guard tells the order."""
+        return await self._dispatch.break_credential(order, code)
 
     async def present(self, tenant_id: str, fo_id: str) -> Present:
         async with self._database.cursor(tenant_id) as cursor:

@@ -17,6 +17,7 @@ from adapters.store import kills
 from adapters.store.database import Database
 from adapters.store.enrolment import (
     changed_settings,
+    check_convert,
     credential_ref,
     credentials_of,
     exact,
@@ -25,6 +26,7 @@ from adapters.store.enrolment import (
     follower_settings,
     sealed_columns,
     settings_changes,
+    settings_columns,
     vault_row,
     vault_settings,
 )
@@ -175,13 +177,12 @@ class Registry:
             before = follower_settings(row)
             after = replace(before, **changes)
             after.check()
+            check_convert(row, after)
             if after.mode is not Mode.SHADOW and row.webhook is None and row.bridged_brokers is None:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
             changed = changed_settings(before, after)
             if changed:
-                row.sqlmodel_update(
-                    {**changed, "mode": after.mode.value, "reconcile_policy": after.reconcile_policy.value}
-                )
+                row.sqlmodel_update(settings_columns(row, changed))
                 session.add(row)
                 payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}
                 await emit(session, tenant_id, "follower", follower_id, "updated", actor, payload)

@@ -116,6 +116,9 @@ class FollowerChangesBody(Request):
     kill_switch: StrictBool = Field(default=False, description="On: nothing more is sent to this follower.")
     persona: str | None = Field(default=None, max_length=64)
     allow_short: StrictBool = Field(default=False, description="Whether orders may open shorts for this follower.")
+    convert: StrictBool = Field(
+        default=False, description="Whether the crypto account's USD and USDC may be changed into each other."
+    )
     reconcile_policy: Policy = Field(
         default=Policy.OBSERVE,
         description="What reconciliation may do: nothing; book fills, take over what was closed by hand and sell what "

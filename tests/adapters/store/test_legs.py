@@ -23,6 +23,7 @@ from adapters.store.registry import Registry
 from adapters.store.waves import WaveStore
 from api.schemas.orders import OrderLeg
 from domain.enrolment import BrokerAccount
+from domain.errors import InvalidInput
 from domain.explain import Explanation, explain
 from domain.explain_legs import left
 from domain.mirroring import RedriveRequest
@@ -421,3 +422,60 @@ async def test_of_an_order_that_was_cancelled_half_way_the_rest_is_told(desk: De
     assert left(order, view.story.legs) == (
         "Of the 2,020.00 USDC that were changed for it, the account holds about 1,220.00 USDC."
     )
+
+
+@pytest.mark.parametrize("call", ["balances", "quote", "commit"])
+async def test_a_key_that_the_venue_refuses_is_broken_and_stops_the_order_before_money_moves(
+    desk: Desk, call: str
+) -> None:
+    desk.exchange.refuses = {call: "bad_credentials", "look_up_conversion": "bad_credentials"}
+    fo_id = await desk.order()
+    answer = await desk.deliver(fo_id)
+    row = await desk.row(fo_id)
+    assert (row["state"], row["reason"]) == ("dead_letter", "credential_broken")
+    # What may have been changed is found out when there is a key again.
+    assert isinstance(answer, ApplicationError) is (call == "commit")
+    assert desk.exchange.calls["moved"] == 0
+    [known] = await desk.floor.rows("SELECT status, broken_reason FROM credentials WHERE venue = 'alpaca'")
+    assert (known["status"], known["broken_reason"]) == ("broken", "bad_credentials")
+
+
+async def test_consent_is_given_and_taken_back_by_the_followers_settings(desk: Desk) -> None:
+    floor = desk.floor
+    coins = await floor.follower(crypto=BrokerAccount("coinbase", "key", "secret"))
+    for given in (True, False):
+        row = await floor.registry.update_follower(floor.tenant_id, coins, {"convert": given}, actor="user:test")
+        assert row.bridged_brokers == {"crypto_ref": f"cred/{coins}/coinbase", "crypto_convert": given}
+    events = await floor.rows(
+        "SELECT payload -> 'changes' -> 'convert' AS told FROM audit_events "
+        "WHERE entity_id = %s AND action = 'updated' ORDER BY event_id", coins,
+    )  # fmt: skip
+    assert [event["told"] for event in events] == [{"from": False, "to": True}, {"from": True, "to": False}]
+
+
+@pytest.mark.parametrize("account", [{}, {"equities": BrokerAccount("alpaca", "key", "secret")}])
+async def test_nobody_consents_to_what_no_account_of_his_could_do(desk: Desk, account: dict[str, Any]) -> None:
+    floor = desk.floor
+    follower = await floor.follower(**account)
+    with pytest.raises(InvalidInput, match="changes money"):
+        await floor.registry.update_follower(floor.tenant_id, follower, {"convert": True}, actor="user:test")
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        {"crypto": BrokerAccount("alpaca", "k", "s", convert=True)},
+        {"equities": BrokerAccount("coinbase", "k", "s", convert=True)},
+    ],
+)
+async def test_an_account_that_cannot_change_money_is_not_enrolled_with_consent(
+    desk: Desk, account: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput, match="changes money"):
+        await desk.floor.follower(**account)
+
+
+async def test_an_account_is_enrolled_with_consent(desk: Desk) -> None:
+    follower = await desk.floor.follower(crypto=BrokerAccount("coinbase", "k", "s", convert=True))
+    row = await desk.floor.registry.get_follower(desk.floor.tenant_id, follower)
+    assert row.bridged_brokers == {"crypto_ref": f"cred/{follower}/coinbase", "crypto_convert": True}
