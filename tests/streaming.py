@@ -107,15 +107,25 @@ async def placed(world: World, streams: Streams | None) -> tuple[str, str, str]:
 
 
 async def filled_between_polls(world: World, mo_id: str, follower: str, fo_id: str) -> None:
-    """Let the market fall while the order's owner will not ask for it within the next seconds."""
+    """Filled by a falling market that nothing but the test's own stream can tell the order's owner of in time."""
+    await between_polls(world, mo_id, follower)
+    fall(world, fo_id)
+    assert (await world.follower_orders(mo_id))[follower]["state"] == "ack"
+
+
+async def between_polls(world: World, mo_id: str, follower: str) -> None:
+    """Return when the order's owner will not ask for it within the next seconds."""
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
     async with asyncio.timeout(40):
         while not await _polls_late(owner):
             await asyncio.sleep(0.05)
+
+
+def fall(world: World, fo_id: str) -> None:
+    """The market falls below the order's limit for a moment."""
     world.alpaca.set_asset(SYMBOL, BELOW)
     assert world.alpaca.orders(fo_id)[0]["statuses"] == ["filled"]
     world.alpaca.set_asset(SYMBOL, PRICES[SYMBOL])
-    assert (await world.follower_orders(mo_id))[follower]["state"] == "ack"
 
 
 async def _polls_late(owner: WorkflowHandle[Any, Any]) -> bool:

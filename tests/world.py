@@ -81,6 +81,10 @@ class World:
             yield world
 
     def start_workers(self, env: Mapping[str, str]) -> None:
+        for role in ("orchestration", "followers", "dispatch"):
+            self.start_worker(f"worker-{role}", role, env)
+
+    def start_worker(self, name: str, role: str, env: Mapping[str, str]) -> None:
         # A request is given up after 2 s instead of 10: the tests of silent receivers wait for nothing else.
         quick = {"VANTA_WEBHOOKS__TIMEOUT_MS": "2000", "VANTA_ALPACA__TIMEOUT_MS": "2000"}
         queue = {"VANTA_INGEST__QUEUE_PATH": str(self.queue), "VANTA_INGEST__EVERY_S": "1"}
@@ -95,9 +99,7 @@ class World:
         shares = {"VANTA_TRADIER__PAPER_URL": self.tradier.url, "VANTA_TRADIER__TIMEOUT_MS": "2000"}
         shares |= {"VANTA_TRADIER__PAPER_STREAM_URL": self.tradier.stream_url}
         mine = {**venue, **shares, **coins, **quick, **queue, **quiet, **env}
-        for role in ("orchestration", "followers", "dispatch"):
-            argv = [sys.executable, "-m", "cli", "worker", "--role", role]
-            self.stack.start_process(f"worker-{role}", argv, mine)
+        self.stack.start_process(name, [sys.executable, "-m", "cli", "worker", "--role", role], mine)
 
     @property
     def queue(self) -> Path:
