@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli_brokers import brokers
+from cli_credentials import app as credentials
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
 from cli_reference import calendars, instruments
@@ -27,6 +28,7 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
+app.add_typer(credentials, name="credentials")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
 for command in (brokers, halt, halts, lift, sim):

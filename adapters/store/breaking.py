@@ -5,6 +5,7 @@ Only the value that was used is marked: by the time that a late answer comes, it
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, jsonb
@@ -13,6 +14,8 @@ from domain.dispatch import PendingOrder, SealedKey
 from domain.ports import OutcomeKind, SendOutcome
 
 _log = logging.getLogger("vanta.credentials")
+
+_PRESENT = "SELECT cred_ref, version FROM credentials WHERE cred_ref = ANY(%s) AND status = 'active'"
 
 # Sorted, so that two batches that touch the same credentials lock them in the same order.
 _BREAK = f"""
@@ -32,6 +35,30 @@ WITH x AS (
 ), {EMIT}
 SELECT cred_ref, broken_reason FROM u
 """
+
+
+async def as_of_now(
+    cursor: Cursor, results: Sequence[tuple[PendingOrder, SendOutcome]]
+) -> list[tuple[PendingOrder, SendOutcome]]:
+    """The results, where what was refused with a value that has been replaced meanwhile may be tried again.
+
+    A refresh ends the old token at once, while orders that were claimed with it are still on their way.
+    """
+    refused = {o.credential.ref for o, r in results if o.credential is not None and _proves(r)}
+    if not refused:
+        return list(results)
+    await cursor.execute(_PRESENT, [sorted(refused)])
+    present = {row["cred_ref"]: row["version"] for row in await cursor.fetchall()}
+    return [
+        (o, replace(r, kind=OutcomeKind.RETRYABLE, code="credential_replaced"))
+        if o.credential is not None and _proves(r) and present.get(o.credential.ref, 0) > o.credential.version
+        else (o, r)
+        for o, r in results
+    ]
+
+
+def _proves(outcome: SendOutcome) -> bool:
+    return outcome.kind is OutcomeKind.FINAL and broken_by(outcome.code) is not None
 
 
 async def break_refused(cursor: Cursor, results: Sequence[tuple[PendingOrder, SendOutcome]], *, actor: str) -> None:

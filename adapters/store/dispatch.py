@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from adapters.store import changes, exits
-from adapters.store.breaking import break_refused, break_versions
+from adapters.store.breaking import as_of_now, break_refused, break_versions
 from adapters.store.calendars import market
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.endpoints import count_health
@@ -150,8 +150,9 @@ class DispatchStore:
 
     async def record(self, tenant_id: str, results: Sequence[tuple[PendingOrder, SendOutcome]]) -> list[Change]:
         """Write down what the attempts came to: attempts closed, orders moved, fills booked, endpoints disabled."""
-        decided = [resolve(order, outcome) for order, outcome in results]
         async with self._database.cursor(tenant_id) as cursor:
+            results = await as_of_now(cursor, results)
+            decided = [resolve(order, outcome) for order, outcome in results]
             await cursor.execute(_CLOSE_ATTEMPTS, {"rows": jsonb([_closing(o, r) for o, r in results])})
             await changes.apply(cursor, decided, actor=ACTOR)
             await count_health(cursor, results, self._breaker, actor=ACTOR)

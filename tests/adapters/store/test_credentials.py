@@ -103,12 +103,16 @@ async def test_a_token_that_is_over_is_called_expired(floor: Floor) -> None:
     assert await credential(floor, follower_id) == ("broken", "expired")
 
 
-async def test_a_late_refusal_of_the_key_before_does_not_break_the_new_one(floor: Floor) -> None:
+async def test_a_late_refusal_of_the_key_before_does_not_break_the_new_one_and_is_tried_again_with_it(
+    floor: Floor,
+) -> None:
     follower_id = await floor.follower(equities=ACCOUNT)
     (order,) = await claimed(floor, (await floor.admit()).mo_id)
     await floor.rows("UPDATE credentials SET version = version + 1")
     await refuse(floor, order)
     assert await credential(floor, follower_id) == ("active", None)
+    (row,) = await floor.rows("SELECT state, last_error FROM follower_orders WHERE fo_id = %s", order.fo_id)
+    assert (row["state"], row["last_error"]) == ("retry", "credential_replaced: HTTP 401")
 
 
 async def test_only_the_follower_of_a_broken_credential_is_skipped_and_it_is_said_why(floor: Floor) -> None:
