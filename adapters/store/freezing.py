@@ -2,7 +2,7 @@
 
 A preview of the past runs the same text, with what was true then in the place of the tables (`adapters.store.asof`).
 Subqueries by primary key and not joins: with statistics from before the followers came, a join would read every
-position of the symbol for each of them.
+position of the symbol for each of them. Scalar ones, as an EXISTS may be answered by reading the whole table at once.
 """
 
 from datetime import datetime
@@ -61,8 +61,8 @@ FROM (
   SELECT f.*, f.endpoint_disabled_at IS NOT NULL AS disabled, %(under_way)s::jsonb -> f.follower_id AS under_way,
     CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status IN ('active', 'broken')) END AS route,
-    f.webhook IS NULL AND EXISTS (SELECT 1 FROM credentials c
-      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status = 'broken') AS broken,
+    f.webhook IS NULL AND coalesce((SELECT c.status = 'broken' FROM credentials c
+      WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s), false) AS broken,
     {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_position("%(hedge_symbol)s")} END AS hedge_holding,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_HEDGE_QTY} END AS hedge_qty
