@@ -213,7 +213,9 @@ class StreamSettings(BaseModel):
     tell_every_s: int = Field(default=60, ge=4, description="Between two updates of what the console shows.")
     connecting_at_once: int = Field(default=10, ge=1, description="Accounts that connect at once, per worker.")
     connect_timeout_s: int = Field(
-        default=30, ge=1, description="Until a connection must stand, its look back included."
+        default=90,
+        ge=1,
+        description="Until a connection must stand: one venue says so only with its heartbeat each 60 s.",
     )
     backoff_ms: int = Field(default=500, ge=10, description="Wait after a broken connection; doubles up to:")
     backoff_max_s: int = Field(default=60, ge=1, description="The longest wait, whatever the venue asks for.")

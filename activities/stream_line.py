@@ -39,9 +39,13 @@ class Owners(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`steady` is how long a connection must have stood for its end to be no further failure in a row."""
+    """`steady` is how long a connection must have stood for its end to be no further failure in a row.
 
-    connect: timedelta = timedelta(seconds=30)
+    `turn` is how long one that does not stand yet keeps others from connecting.
+    """
+
+    turn: timedelta = timedelta(seconds=5)
+    connect: timedelta = timedelta(seconds=90)
     first: timedelta = timedelta(milliseconds=500)
     most: timedelta = timedelta(seconds=60)
     refused: timedelta = timedelta(minutes=15)
@@ -101,8 +105,7 @@ class Line:
             raise VenueUnavailable("no_stream", f"{self._venue} has no order stream")
         async with _closing(broker.reports(credentials)) as reports:
             try:
-                async with self._means.connecting:
-                    await self._connect(reports, broker, credentials)
+                await self._connect(reports, broker, credentials)
                 async for report in reports:
                     if report is not None:
                         await self._take(report)
@@ -124,9 +127,9 @@ class Line:
         """Until from now on nothing is missed; then ask for what was missed before. Raises VenueUnavailable."""
         try:
             async with asyncio.timeout(self._means.patience.connect.total_seconds()):
-                first = await anext(reports)
-                assert first is None, "a stream begins by saying that it stands"
-                await self._look_back(broker, credentials)
+                await self._stand(reports)
+                async with self._means.connecting:
+                    await self._look_back(broker, credentials)
         except StopAsyncIteration:
             raise VenueUnavailable("stream_ended", "the stream ended before it stood") from None
         except TimeoutError:
@@ -136,6 +139,21 @@ class Line:
         for account in self._accounts:
             if await self._means.store.resumed(account, self._venue):
                 _log.info("%s: %s streams again", account.cred_ref, self._venue)
+
+    async def _stand(self, reports: AsyncIterator[VenueOrder | None]) -> None:
+        """In turn, which others need not wait for where a venue's first heartbeat alone says that it listens."""
+        async with self._means.connecting:
+            begun: asyncio.Future[VenueOrder | None] = asyncio.ensure_future(anext(reports))
+            try:
+                await asyncio.wait({begun}, timeout=self._means.patience.turn.total_seconds())
+            except asyncio.CancelledError:
+                await _cancelled(begun)
+                raise
+        try:
+            first = await begun
+        finally:
+            await _cancelled(begun)
+        assert first is None, "a stream begins by saying that it stands"
 
     async def _look_back(self, broker: Broker, credentials: BrokerCredentials) -> None:
         found = [await self._means.store.open_orders(account, self._venue) for account in self._accounts]
@@ -218,6 +236,12 @@ class Line:
                 await self._means.store.refused(account, self._venue, error.code, str(error))
         except Exception:  # noqa: BLE001  the line's state is in its heartbeat, too
             _log.warning("that the stream of %s is refused could not be written down", self._name, exc_info=True)
+
+
+async def _cancelled(begun: "asyncio.Future[VenueOrder | None]") -> None:
+    """A generator that still runs cannot be closed."""
+    begun.cancel()
+    await asyncio.wait({begun})
 
 
 @asynccontextmanager

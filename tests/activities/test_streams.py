@@ -28,7 +28,7 @@ PRICE = Decimal(100)
 ME = StreamAccount("t", "cred/F_1/alpaca", 1, "one")
 QUICK = Patience(
     connect=timedelta(seconds=5), first=timedelta(milliseconds=1), most=timedelta(milliseconds=2),
-    refused=timedelta(minutes=15),
+    refused=timedelta(minutes=15), turn=timedelta(milliseconds=10),
 )  # fmt: skip
 
 
@@ -43,12 +43,15 @@ class Venue:
         self.connections = self.closed = 0
         self.asked: list[str] = []
         self.too_many = False
+        self.silent: dict[str, asyncio.Event] = {}
 
     async def reports(self, credentials: BrokerCredentials) -> AsyncIterator[VenueOrder | None]:
         self.connections += 1
         try:
             if credentials.ref in self.refuses:
                 raise VenueRefused("bad_credentials", "no such key")
+            if credentials.ref in self.silent:
+                await self.silent[credentials.ref].wait()
             yield None
             while (frame := await self.frames.get()) is not None:
                 if isinstance(frame, Exception):
@@ -304,6 +307,30 @@ async def test_followers_who_share_a_key_share_its_one_connection(s: Setting):
         assert s.venue.asked == ["FO-1", "FO-2"]
         s.store.listed.remove(ME)
         await until(lambda: s.venue.connections == 2 and beats[-1][:2] == (1, 1))
+
+
+async def test_a_venue_that_says_late_that_it_listens_keeps_no_other_line_waiting(s: Setting):
+    s.store.listed = [replace(ME, cred_ref=f"cred/F_{n}/alpaca", line=str(n)) for n in range(6)]
+    slow = [account.cred_ref for account in s.store.listed[:4]]
+    s.venue.silent = {ref: asyncio.Event() for ref in slow}  # twice as many as may connect at once
+    activities, env, beats = s.activities(), ActivityEnvironment(), list[tuple[int, ...]]()
+    env.on_heartbeat = lambda *numbers: beats.append(numbers)
+    async with running(env.run(activities.stream_orders, StreamShard("alpaca", 0, 1))):
+        await until(lambda: bool(beats) and beats[-1][:2] == (6, 2))
+        for event in s.venue.silent.values():
+            event.set()
+        await until(lambda: beats[-1][:2] == (6, 6))
+        assert s.venue.connections == 6
+
+
+async def test_a_line_that_never_stands_is_given_up_and_tried_again(s: Setting):
+    s.venue.silent = {ME.cred_ref: asyncio.Event()}
+    line = Line("alpaca", [ME], replace(s.means, patience=replace(QUICK, connect=timedelta(milliseconds=30))))
+    async with running(line.run()):
+        await until(lambda: s.venue.closed >= 2)
+        assert line.tally.connected == 0
+        s.venue.silent[ME.cred_ref].set()
+        await until(lambda: line.tally.connected == 1)
 
 
 async def test_a_shard_keeps_to_its_accounts_as_they_come_and_go(s: Setting):
