@@ -1,5 +1,6 @@
 """What an order's owner does: attempts two to five, asking the venue, following it to its end, burying it."""
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _F = FollowerState
 # Only the database is asked whether a broken credential has been replaced.
 _MENDED = timedelta(seconds=5)
+# The longest step takes two requests of 10 s, and so does an attempt with its look-up.
+_LEGS_MOST_S = 4
 _SOON = retry.POLL_S.index(Decimal(5)) + 1
 
 
@@ -121,10 +124,16 @@ class DeliveryActivities:
         return _status(await self._read(key))
 
     async def _take_with_money(self, key: FollowerOrderKey) -> PendingOrder:
-        """Its guards are asked again after each step towards its money."""
+        """Its guards are asked again after each step towards its money.
+
+        Where the steps take long it comes again for the attempt, which needs the activity's time for itself.
+        """
+        began = time.monotonic()
         order = await self._take(key)
         while self._legs is not None and order.money_due and not (_to_be_sent(order) and self._sending.opens_held):
             await self._legs.advance(order)
+            if time.monotonic() - began > _LEGS_MOST_S:
+                raise again_in("money for the order: one step at a time", timedelta(milliseconds=1), STILL_OPEN)
             order = await self._take(key)
         return order
 

@@ -4,6 +4,7 @@ Each call does one step and leaves it in the store, so that whoever comes next, 
 there: a quote's reference is stored before it is committed, and what may have been committed is asked for first.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -77,9 +78,12 @@ class MoneyLegs:
     async def _plan(
         self, order: PendingOrder, present: "Present", broker: MarketBroker, credentials: BrokerCredentials
     ) -> None:
-        balances = await broker.balances(credentials)
-        instrument = (await broker.instruments(credentials, [order.symbol])).get(order.symbol)
-        price = order.limit_price if order.order_type is OrderType.LIMIT else await _ask(broker, credentials, order)
+        balances, instruments, price = await asyncio.gather(
+            broker.balances(credentials),
+            broker.instruments(credentials, [order.symbol]),
+            _price(broker, credentials, order),
+        )
+        instrument = instruments.get(order.symbol)
         if instrument is None or price is None or price <= 0:
             lacks = "price of" if instrument else "instrument"
             no = routing.NoPlan("no_route", f"{order.route} has no {lacks} {order.symbol}")
@@ -172,8 +176,10 @@ class MoneyLegs:
             _later(order, f"{order.route} is still changing {leg.leg.source} into {leg.leg.target}")
 
 
-async def _ask(broker: MarketBroker, credentials: BrokerCredentials, order: PendingOrder) -> Decimal | None:
-    """What one unit costs now; else what it cost when the order was admitted."""
+async def _price(broker: MarketBroker, credentials: BrokerCredentials, order: PendingOrder) -> Decimal | None:
+    """The limit, or what one unit costs now; else what it cost when the order was admitted."""
+    if order.order_type is OrderType.LIMIT:
+        return order.limit_price
     quote = (await broker.quotes(credentials, [order.symbol])).get(order.symbol)
     return order.price if quote is None or quote.ask is None else quote.ask
 

@@ -35,8 +35,8 @@ class Exchange:
     """Sells every symbol at `price` for `currency` without a fee, and changes USD into USDC at `rate` less `fee`.
 
     `refuses`: codes by call, until taken away. `loses`: calls that are carried out but whose answer never comes, each
-    as often as it is there. `crash_at` ends the process at the call of that number; odd numbers after it was carried
-    out, even ones before.
+    as often as it is there. `crash_at` ends the process at these steps; every call has two, before and
+    after it is carried out.
     """
 
     purse: dict[str, Decimal] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Exchange:
     pending: bool = False
     refuses: dict[str, str] = field(default_factory=dict)
     loses: list[str] = field(default_factory=list)
-    crash_at: int = -1
+    crash_at: set[int] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     conversions: dict[str, Conversion] = field(default_factory=dict)
     orders: dict[str, VenueOrder] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Exchange:
 
     def step(self) -> None:
         self._step += 1
-        if self._step == self.crash_at:
+        if self._step in self.crash_at:
             raise Crash
 
 

@@ -1,5 +1,7 @@
 """Orders whose money has to be changed first: on the real store, at a venue in memory."""
 
+import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,6 +11,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities import delivery
 from activities.delivery import DeliveryActivities, FollowerOrderKey, OrderStatus
 from activities.legs import MoneyLegs
 from activities.sending import Sending
@@ -149,7 +152,7 @@ async def test_every_change_of_a_leg_leaves_its_events_in_the_outbox(desk: Desk)
 
 @pytest.mark.parametrize("crash_at", range(10))
 async def test_a_crash_at_any_step_changes_money_once_and_buys_once(desk: Desk, crash_at: int) -> None:
-    desk.exchange.crash_at = crash_at
+    desk.exchange.crash_at = {crash_at}
     fo_id = await desk.order()
     with pytest.raises(Crash):
         await desk.deliver(fo_id)
@@ -181,6 +184,50 @@ async def test_a_crash_around_any_write_changes_money_once(
     status = await desk.deliver(fo_id)
     assert isinstance(status, OrderStatus)
     assert (status.state, desk.exchange.calls["moved"], desk.exchange.calls["submit"]) == (F.CONFIRMED, 1, 1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_is_lost_on_the_way_money_is_changed_once_and_the_order_is_sent_once(
+    desk: Desk, seed: int
+) -> None:
+    dice = random.Random(seed)
+    calls = ["balances", "quotes", "quote", "quote", "commit", "commit", "look_up_conversion"]
+    desk.exchange.loses = dice.sample(calls, dice.randint(1, 5))
+    desk.exchange.crash_at = set(dice.sample(range(24), dice.randint(0, 4)))
+    fo_id = await desk.order()
+    for _ in range(20):
+        try:
+            status = await desk.deliver(fo_id)
+        except Crash:
+            continue
+        if isinstance(status, OrderStatus):
+            break
+    assert isinstance(status, OrderStatus)
+    assert status.state is F.CONFIRMED
+    assert (desk.exchange.calls["moved"], desk.exchange.calls["submit"]) == (1, 1)
+    assert desk.exchange.purse == {"USD": D("2980.00"), "USDC": D("20.00")}
+
+
+async def test_two_owners_at_once_change_money_once_and_send_once(desk: Desk) -> None:
+    """A worker that was given up is still at it while another has begun."""
+    desk.exchange.capabilities = replace(desk.exchange.capabilities, absence_proven_after_s=30)
+    fo_id = await desk.order()
+    await asyncio.gather(*(desk.deliver(fo_id) for _ in range(3)))
+    await desk.deliver(fo_id)
+    assert (await desk.row(fo_id))["state"] == "confirmed"
+    assert (desk.exchange.calls["moved"], desk.exchange.calls["submit"]) == (1, 1)
+
+
+async def test_an_attempt_does_not_follow_steps_that_took_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_LEGS_MOST_S", 0)
+    fo_id = await desk.order()
+    for _ in range(3):  # plan, quote, commit
+        again = await desk.deliver(fo_id)
+        assert isinstance(again, ApplicationError)
+        assert "one step at a time" in again.message
+    assert desk.exchange.calls["submit"] == 0
+    await desk.deliver(fo_id)
+    assert (await desk.row(fo_id))["state"] == "confirmed"
 
 
 async def test_a_committed_conversion_whose_answer_is_lost_is_looked_up_and_not_repeated(desk: Desk) -> None:
