@@ -16,6 +16,7 @@ from activities.accounts import Accounts
 from activities.stream_line import Means, Patience
 from activities.streams import StreamActivities, StreamLimits
 from adapters.brokers.alpaca import AlpacaBroker
+from adapters.brokers.coinbase import CoinbaseBroker
 from adapters.secretbox import SecretBox
 from adapters.store.dispatch import DispatchStore
 from adapters.store.enrolment import credential_ref
@@ -117,7 +118,7 @@ async def between_polls(world: World, mo_id: str, follower: str) -> None:
     """Return when the order's owner will not ask for it within the next seconds."""
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
     async with asyncio.timeout(40):
-        while not await _polls_late(owner):
+        while not await polls_late(owner):
             await asyncio.sleep(0.05)
 
 
@@ -128,7 +129,7 @@ def fall(world: World, fo_id: str) -> None:
     world.alpaca.set_asset(SYMBOL, PRICES[SYMBOL])
 
 
-async def _polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
+async def polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
     try:
         pending = (await owner.describe()).raw_description.pending_activities
     except RPCError:  # it is started a moment after the wave
@@ -141,7 +142,25 @@ async def _polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
 async def streams_of(world: World, *, accounts_per_shard: int = 50) -> AsyncIterator[Streams]:
     """The venue's streams, served within the test's own process for as long as the block lasts."""
     broker, store = ToldAlpaca(world.alpaca.url), _Only(world.database)
-    accounts = Accounts({"alpaca": broker}, SecretBox(world.settings.secrets.master_keys.get_secret_value()))
+    async with _serving(world, broker, store, accounts_per_shard) as handle:
+        yield Streams(handle, broker, store)
+
+
+@asynccontextmanager
+async def listening(world: World, broker: CoinbaseBroker, follower: str) -> AsyncIterator[None]:
+    """A real adapter's stream of one account, served within the test's own process."""
+    store = _Only(world.database)
+    store.followers = frozenset({follower})
+    async with _serving(world, broker, store, 50):
+        yield
+
+
+@asynccontextmanager
+async def _serving(
+    world: World, broker: AlpacaBroker | CoinbaseBroker, store: _Only, accounts_per_shard: int
+) -> AsyncIterator[WorkflowHandle[OrderStreamWorkflow, None]]:
+    venue = broker.capabilities.venue
+    accounts = Accounts({venue: broker}, SecretBox(world.settings.secrets.master_keys.get_secret_value()))
     means = Means(
         store, DispatchStore(world.database), accounts, OrderOwners(world.temporal), asyncio.Semaphore(5),
         Patience(first=timedelta(milliseconds=50)),
@@ -154,10 +173,10 @@ async def streams_of(world: World, *, accounts_per_shard: int = 50) -> AsyncIter
         activities=[streaming.watch_streams, streaming.stream_orders], graceful_shutdown_timeout=timedelta(seconds=5),
     ):  # fmt: skip
         handle = await world.temporal.start_workflow(
-            OrderStreamWorkflow.run, StreamInput("alpaca"), id=f"streams/alpaca-{uuid.uuid4().hex}", task_queue=queue
+            OrderStreamWorkflow.run, StreamInput(venue), id=f"streams/{venue}-{uuid.uuid4().hex}", task_queue=queue
         )
         try:
-            yield Streams(handle, broker, store)
+            yield handle
         finally:
             await handle.terminate()
             await broker.close()

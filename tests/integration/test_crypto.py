@@ -1,13 +1,17 @@
 """A vault that trades coins, and its followers at Coinbase: sized, sent once, filled, held, and reconciled."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from adapters.brokers.coinbase import CoinbaseBroker
 from simulators.market.behaviour import Behaviour as Trading
 from simulators.market.behaviour import Fault, FaultKind, Life
-from tests.world import World
+from temporal import ids as workflow_ids
+from tests.streaming import listening, polls_late
+from tests.world import COINS, World
 
 
 @pytest.mark.parametrize(
@@ -86,3 +90,33 @@ async def test_a_cancel_reaches_the_order_that_is_open_at_coinbase(world: World)
     order = (await world.follower_orders(admission.mo_id))[follower]
     assert (order["state"], order["filled_qty"]) == ("cancelled", Decimal("0.05"))
     assert world.coinbase.orders(order["fo_id"])[0]["statuses"] == ["canceled"]
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["told", "a frame is lost"])
+async def test_a_fill_that_the_websocket_tells_ends_the_order_before_the_next_poll(world: World, lost: int):
+    """A lost frame leaves a gap: the line is opened anew, and its look back finds what the frame would have told."""
+    vault = await world.vault()
+    follower = await world.coiner(vault)
+    broker = CoinbaseBroker(
+        live_url="", paper_url=world.coinbase.url, paper_stream_url=world.coinbase.stream_url, timeout_ms=5_000
+    )
+    async with listening(world, broker, follower):
+        order: dict[str, Any] = {"type": "limit", "limit_price": "2900", "tif": "gtc"}
+        mo_id = (await world.submit(vault, "buy", "0.4", "ETH-USD", **order)).mo_id
+        await world.until(mo_id, lambda o: follower in o and o[follower]["state"] == "ack")
+        owner = world.temporal.get_workflow_handle(workflow_ids.follower_order(mo_id, follower))
+        async with asyncio.timeout(40):
+            while follower not in world.coinbase.exchange.feed.listened or not await polls_late(owner):
+                await asyncio.sleep(0.05)
+        world.coinbase.lose_events(lost, follower)
+        world.coinbase.set_product("ETH-USD", Decimal(2_890))
+        world.coinbase.set_product("ETH-USD", COINS["ETH-USD"])
+        async with asyncio.timeout(3):
+            assert await owner.result() == "confirmed"
+    assert await world.holding(follower, "ETH-USD") == Decimal("0.4")
+    [fill] = await world.rows("SELECT price, source FROM fills WHERE follower_id = %s", follower)
+    assert fill["price"] == Decimal(2_890)
+    fo_id = (await world.follower_orders(mo_id))[follower]["fo_id"]
+    [told] = await world.rows("SELECT actor FROM audit_events WHERE entity_id = %s AND action = 'fill'", fo_id)
+    assert told["actor"] == "system:streams"
+    await broker.close()
