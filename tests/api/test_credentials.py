@@ -1,5 +1,6 @@
 """Broker credentials over HTTP: replaced, tested, shown, and never told."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -151,17 +152,23 @@ async def test_reading_needs_one_scope_and_changing_the_other(caller: Caller) ->
     problem(await caller.http.post(path(follower, "/equities/test"), headers=reader), 403, "insufficient-scope")
 
 
-async def test_no_answer_event_or_stored_reply_holds_a_secret(caller: Caller, bank: FakeBank) -> None:
+async def test_no_answer_event_stored_reply_or_log_holds_a_secret(
+    caller: Caller, bank: FakeBank, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     follower = await bridged(caller)
     bank.secret = NEW
     answers = [
         (await caller.http.post(path(follower, "/equities/test"))).text,
         (await put(caller, follower, refresh_token="R3FRESH", expires_at="2030-01-31T12:00:00Z")).text,
         (await put(caller, follower, key="2", secret="multi\nline")).text,
+        (await put(caller, follower, key="3", environment="neither")).text,
+        (await put(caller, follower, key="4", key_id="KEY-9431" * 1_000)).text,
         (await caller.get(path(follower))).text,
         (await caller.get(f"/v1/followers/{follower}")).text,
         repr(await told(caller, follower)),
     ]
+    answers.append(caplog.text)
     async with caller.database.cursor(caller.tenant_id) as cursor:
         for table in ("idempotency_keys", "audit_events", "credentials"):
             await cursor.execute(f"SELECT * FROM {table}")

@@ -40,6 +40,7 @@ def code(facts: RedriveFacts) -> str | None:
         ({"manager_state": ManagerState.CANCELLED}, "manager_order_cancelled"),
         ({"expires_at": NOW}, "expired"),
         ({"endpoint_disabled": True}, "endpoint_disabled"),
+        ({"credential_broken": True}, "credential_broken"),
     ],
 )
 def test_a_guard_that_would_stop_the_send_refuses_the_redrive(guards: dict[str, Any], expected: str):
