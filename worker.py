@@ -184,7 +184,12 @@ def _reference(clients: Clients) -> list[Callable[..., Any]]:
 
 async def _prices(clients: Clients) -> list[Callable[..., Any]]:
     prices = clients.settings.prices
-    store = MarkStore(clients.database, max_age=timedelta(seconds=prices.max_age_s), event_bps=prices.event_bps)
+    store = MarkStore(
+        clients.database,
+        max_age=timedelta(seconds=prices.max_age_s),
+        event_bps=prices.event_bps,
+        always=[clients.settings.routing.peg_symbol],
+    )
     source = await clients.stack.enter_async_context(open_source(prices))
     marking = PriceActivities(source, store, all_every=timedelta(seconds=prices.all_every_s))
     return [marking.refresh_prices, marking.mark_vaults]

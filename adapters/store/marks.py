@@ -73,20 +73,30 @@ WITH u AS (
 SELECT count(*) FROM a
 """
 
+_NEEDED = """
+SELECT priced_symbols() AS symbol UNION SELECT symbol FROM instruments WHERE symbol = ANY(%(always)s::text[])
+"""
+
 
 class MarkStore:
-    """Prices older than `max_age` mark nothing; a NAV that has moved by `event_bps` since it was told is told again."""
+    """Prices older than `max_age` mark nothing; a NAV that has moved by `event_bps` since it was told is told again.
 
-    def __init__(self, database: Database, *, max_age: timedelta, event_bps: Decimal) -> None:
+    The instruments `always` are priced even while nobody holds or orders them.
+    """
+
+    def __init__(
+        self, database: Database, *, max_age: timedelta, event_bps: Decimal, always: Sequence[str] = ()
+    ) -> None:
         self._database = database
+        self._always = list(always)
         self._max_age = max_age
         self._event_bps = event_bps
 
     async def symbols(self, *, everything: bool) -> list[str]:
         """What some vault holds, has ordered lately or hedges with; or all instruments."""
-        query = "SELECT symbol FROM instruments" if everything else "SELECT priced_symbols() AS symbol"
+        query = "SELECT symbol FROM instruments" if everything else _NEEDED
         async with self._database.cursor(_NOBODY) as cursor:
-            await cursor.execute(f"{query} ORDER BY 1")
+            await cursor.execute(f"{query} ORDER BY 1", {"always": self._always})
             return [row["symbol"] for row in await cursor.fetchall()]
 
     async def record(self, quotes: Mapping[str, PriceQuote]) -> int:

@@ -106,6 +106,20 @@ async def test_a_key_with_another_body_is_refused_and_changes_nothing(caller: Ca
     assert await caller.counts() == before
 
 
+async def test_an_account_may_agree_that_its_money_is_changed_and_take_that_back(caller: Caller) -> None:
+    path = f"/v1/vaults/{await caller.vault()}/followers"
+    account = {"venue": "coinbase", "key_id": "organizations/1/apiKeys/2", "secret": "PEM", "convert": True}
+    made = await caller.post(path, {"label": "Cleo", "bridged_brokers": {"crypto": account}})
+    assert made.status_code == 201, made.text
+    assert made.json()["bridged_brokers"]["crypto_convert"] is True
+    own = f"/v1/followers/{made.json()['follower_id']}"
+    changed = await caller.http.patch(own, json={"convert": False})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["bridged_brokers"]["crypto_convert"] is False
+    refused = await caller.post(path, {"label": "Ada", "bridged_brokers": {"crypto": {**account, "venue": "alpaca"}}})
+    problem(refused, 422, "invalid-input", "bridged_brokers.crypto.convert")
+
+
 async def test_a_key_is_free_for_another_route_and_another_tenant(caller: Caller, stranger: Caller) -> None:
     vault_id = (await caller.post("/v1/vaults", {"label": "A"}, key="k-1")).json()["vault_id"]
     assert (await caller.post(f"/v1/vaults/{vault_id}/followers", HOOK, key="k-1")).status_code == 201

@@ -95,6 +95,8 @@ async def test_prices_are_needed_of_what_is_held_ordered_or_hedged_with(floor: F
     assert {held, ordered, hedge} <= set(needed)
     assert idle not in needed
     assert idle in await marks.symbols(everything=True)
+    wanted = MarkStore(floor.database, max_age=HOUR, event_bps=D(10), always=[idle, "NO-INSTRUMENT"])
+    assert await wanted.symbols(everything=False) == sorted([*needed, idle])
 
 
 async def test_nav_follows_the_prices_of_what_is_held(floor: Floor, marks: MarkStore):
