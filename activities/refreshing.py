@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from temporalio import activity
 from activities.errors import translated
 from activities.heartbeat import beating
 from domain.credentials import Broken, DueCredential, Renewal, broken_by, refresh_breaks
-from domain.errors import SecretUnavailable, VenueError
-from domain.ports import Broker, Refreshing
+from domain.errors import SecretUnavailable, StoreUnavailable, VenueError
+from domain.ports import Broker, BrokerCredentials, Refreshing
 
 if TYPE_CHECKING:
     from adapters.store.refreshing import RefreshStore, Taken
@@ -33,7 +34,7 @@ class RefreshRound:
 
 
 class RefreshActivities:
-    """`lead` is how long before its expiry a token is exchanged."""
+    """`lead` is how long before its expiry a token is exchanged, `waits_s` how a new one is held for the database."""
 
     def __init__(
         self,
@@ -41,11 +42,13 @@ class RefreshActivities:
         brokers: Mapping[str, Broker],
         *,
         lead: timedelta,
+        waits_s: Sequence[float] = (1, 2, 5, 10, 30, 60),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._brokers = brokers
         self._lead = lead
+        self._waits_s = waits_s
         self._now = now
 
     @activity.defn
@@ -67,14 +70,17 @@ class RefreshActivities:
         return RefreshRound(*(found.count(end) for end in (Renewal.REFRESHED, Renewal.BROKEN, Renewal.LATER)))
 
     async def _refresh(self, due: DueCredential, until: datetime) -> Renewal:
+        given: list[tuple[Taken, BrokerCredentials]] = []
         try:
             async with self._store.take(due, until) as taken:
-                return Renewal.OTHERS if taken is None else await self._exchange(taken)
+                return Renewal.OTHERS if taken is None else await self._exchange(taken, given)
+        except StoreUnavailable:
+            return await self._put_later(*given[0]) if given else Renewal.LATER
         except Exception:  # noqa: BLE001  a fault of ours with one token must not end the others' round
             _log.exception("refreshing %s failed", due.cred_ref)
             return Renewal.LATER
 
-    async def _exchange(self, taken: "Taken") -> Renewal:
+    async def _exchange(self, taken: "Taken", given: "list[tuple[Taken, BrokerCredentials]]") -> Renewal:
         broker: object = self._brokers.get(taken.venue)
         if not taken.refreshes or not isinstance(broker, Refreshing):
             return await self._give_up(taken, Broken.EXPIRED if taken.expired and broker is not None else None)
@@ -85,7 +91,17 @@ class RefreshActivities:
             return await self._give_up(taken, refresh_breaks(error, expired=taken.expired))
         except SecretUnavailable as error:
             return await self._give_up(taken, broken_by(error.code))
+        given.append((taken, new))
         return Renewal.REFRESHED if await self._store.renew(taken, new) else Renewal.OTHERS
+
+    async def _put_later(self, taken: "Taken", new: BrokerCredentials) -> Renewal:
+        """The venue may take the old refresh token no more, so the new one is held until the database is back."""
+        for wait in self._waits_s:
+            await asyncio.sleep(wait)
+            with suppress(StoreUnavailable):
+                return Renewal.REFRESHED if await self._store.put(taken, new) else Renewal.OTHERS
+        _log.error("the new token of %s could not be stored; its owner may have to give another", taken.due.cred_ref)
+        return Renewal.LATER
 
     async def _give_up(self, taken: "Taken", reason: Broken | None) -> Renewal:
         if reason is None:

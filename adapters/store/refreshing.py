@@ -94,11 +94,18 @@ class RefreshStore:
 
     async def renew(self, taken: Taken, new: BrokerCredentials) -> bool:
         """False where its owner has replaced it meanwhile: his value stands."""
+        return await self._renew(taken.cursor, taken, new)
+
+    async def put(self, taken: Taken, new: BrokerCredentials) -> bool:
+        """`renew` in a transaction of its own, where the one that it was taken in is lost."""
+        async with self._database.cursor(taken.due.tenant_id) as cursor:
+            return await self._renew(cursor, taken, new)
+
+    async def _renew(self, cursor: Cursor, taken: Taken, new: BrokerCredentials) -> bool:
         columns = sealed_columns(self._box, new)
-        await taken.cursor.execute(
-            _RENEW, {**columns, "cred_ref": taken.due.cred_ref, "version": taken.version, "actor": ACTOR}
-        )
-        return await taken.cursor.fetchone() is not None
+        given = {**columns, "cred_ref": taken.due.cred_ref, "version": taken.version, "actor": ACTOR}
+        await cursor.execute(_RENEW, given)
+        return await cursor.fetchone() is not None
 
     async def break_(self, taken: Taken, reason: Broken) -> None:
         await mark_broken(taken.cursor, [(taken.due.cred_ref, taken.version, reason)], actor=ACTOR)

@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
 from adapters.store.registry import Registry
 from settings import Settings
+from tests.conftest import owner_dsn
 
 ACTOR = "user:test"
 
@@ -35,3 +37,10 @@ async def tenant(registry: Registry) -> str:
     tenant_id = str(uuid.uuid4())
     await registry.ensure_tenant(tenant_id, "Test tenant", actor=ACTOR)
     return tenant_id
+
+
+@pytest.fixture
+async def no_tokens(settings: Settings) -> None:
+    """No other test's access token is about to expire: they are refreshed whosever they are."""
+    async with await psycopg.AsyncConnection.connect(owner_dsn(settings)) as connection:
+        await connection.execute("UPDATE credentials SET expires_at = NULL")

@@ -23,6 +23,7 @@ from domain.requests import Once
 from tests.adapters.store.conftest import ACTOR
 from tests.adapters.store.orders import Floor
 
+pytestmark = pytest.mark.usefixtures("no_tokens")
 LEAD = timedelta(hours=1)
 
 
@@ -56,15 +57,6 @@ async def floor(database: Database, registry: Registry, tenant: str) -> Floor:
     made = Floor(database, registry, tenant)
     await made.prepare()
     return made
-
-
-@pytest.fixture(autouse=True)
-async def _nothing_else_is_due(settings: Any) -> None:
-    """Other tests' tokens in the same database would be of the round, too."""
-    import psycopg
-
-    async with await psycopg.AsyncConnection.connect(settings.postgres.owner_dsn.get_secret_value()) as connection:
-        await connection.execute("UPDATE credentials SET expires_at = NULL")
 
 
 async def token(floor: Floor, lasts: timedelta = timedelta(minutes=30), refresh_token: str | None = "REFRESH-0") -> str:
@@ -185,6 +177,25 @@ async def test_what_cannot_be_opened_breaks(floor: Floor, box: SecretBox) -> Non
     assert (await row_of(floor, follower))["broken_reason"] == "cannot_be_opened"
 
 
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_a_new_token_is_held_until_the_database_is_back(floor: Floor, box: SecretBox, failures: int) -> None:
+    follower, venue, left = await token(floor), Venue(), failures
+
+    class Away(RefreshStore):
+        async def _renew(self, *given: Any) -> bool:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise StoreUnavailable("the database does not answer")
+            return await super()._renew(*given)
+
+    store, brokers = Away(floor.database, box), {"tradier": cast("Broker", venue)}
+    patient = RefreshActivities(store, brokers, lead=LEAD, waits_s=(0, 0, 0))
+    assert await ActivityEnvironment().run(patient.refresh_credentials) == RefreshRound(refreshed=1)
+    assert venue.used == ["REFRESH-0"]
+    assert (await kept(floor, box, follower)).refresh_token == "REFRESH-1"
+
+
 async def test_a_failure_of_ours_is_tried_again_in_the_next_round_and_tells_no_token(
     floor: Floor, box: SecretBox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,7 +203,7 @@ async def test_a_failure_of_ours_is_tried_again_in_the_next_round_and_tells_no_t
 
     class Unlucky(RefreshStore):
         async def renew(self, taken: Any, new: BrokerCredentials) -> bool:
-            raise StoreUnavailable("the database does not answer")
+            raise RuntimeError("a fault of ours")
 
     unlucky = RefreshActivities(Unlucky(floor.database, box), {"tradier": cast("Broker", venue)}, lead=LEAD)
     assert await ActivityEnvironment().run(unlucky.refresh_credentials) == RefreshRound(later=1)

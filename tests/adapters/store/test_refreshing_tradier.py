@@ -19,6 +19,8 @@ from domain.ports import BrokerCredentials
 from simulators.tradier import TradierSimulator
 from tests.adapters.store.orders import Floor
 
+pytestmark = pytest.mark.usefixtures("no_tokens")
+
 
 @pytest.fixture
 async def floor(database: Database, registry: Registry, tenant: str) -> Floor:
