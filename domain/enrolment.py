@@ -19,6 +19,7 @@ RAILS = frozenset({"fiat", "crypto"})
 BROKER_VENUES = frozenset({"alpaca", "coinbase", "tradier"})
 ACCOUNT_VENUES = frozenset({"tradier"})  # whose key_id is the account's own id
 PEM_VENUES = frozenset({"coinbase"})  # whose secret is a private key of several lines
+WHOLE_VENUES = frozenset({"tradier"})  # which take no fractions of a share; a test holds the set to the capabilities
 # Of these, the venues that change USD into USDC and back; a test holds the set to the adapters' capabilities.
 CONVERTING_VENUES = frozenset({"coinbase"})
 NO_CONVERSION = "is for an account of the crypto rail at a venue that changes money"
@@ -187,6 +188,8 @@ class NewFollower:
         for name, account in (("equities", self.equities), ("crypto", self.crypto)):
             if account is not None:
                 account.check(f"bridged_brokers.{name}")
+        if self.fractional and self.equities is not None and self.equities.venue in WHOLE_VENUES:
+            raise InvalidInput("fractional", f"must be false: {self.equities.venue} takes whole shares only")
         if self.equities is not None and self.equities.convert:
             raise InvalidInput("bridged_brokers.equities.convert", NO_CONVERSION)
         # A follower has one credential per venue; the second would silently take the first one's place.

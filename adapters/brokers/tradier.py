@@ -164,8 +164,10 @@ class TradierBroker:
         form = {"grant_type": "refresh_token", "refresh_token": credentials.refresh_token}
         path = "/v1/oauth/refreshtoken"
         answer = await self._http.request(credentials, "POST", path, form=form, basic=self._application)
-        if answer.status in {400, 401, 403}:
+        if answer.status == 400:
             raise VenueRefused("bad_credentials", answer.detail(credentials))
+        if answer.status in {401, 403}:  # the application's own secret, which is no fault of the account
+            raise VenueUnavailable("no_application", answer.detail(credentials))
         if answer.status != 200:
             raise venue_error(answer, credentials)
         return readable(_refreshed(credentials, answer.body, datetime.now(UTC)), "access token")

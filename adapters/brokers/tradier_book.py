@@ -66,7 +66,7 @@ class TradierBook:
     async def all_since(self, credentials: BrokerCredentials, since: datetime, now: datetime) -> list[ReadOrder]:
         """Those submitted since, and some before. Raises VenueUnavailable for a time that the vendor does not reach."""
         if now - since > _REACH:
-            raise VenueUnavailable("too_long_ago", f"Tradier's list of orders goes back {_REACH.days} days")
+            raise VenueUnavailable("too_many_orders", f"Tradier's list of orders goes back {_REACH.days} days only")
         return await self._pages(credentials, {"filter": "all", "start": (since - _MARGIN).date().isoformat()})
 
     async def _search(

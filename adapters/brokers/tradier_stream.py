@@ -2,7 +2,8 @@
 
 From docs.tradier.com (/reference/websocket-account-data-streaming, /docs/account-streaming-responses): a session id
 is good for five minutes, one session at a time; a heartbeat comes every minute. A subscription is not acknowledged, so
-the first frame is what proves it. Whether an event carries the order's tag is unproven ("if available").
+it is taken to stand with the first frame, or once the vendor has had a moment to refuse it; what is lost until then,
+the poll finds. Whether an event carries the order's tag is unproven ("if available").
 """
 
 import json
@@ -18,6 +19,7 @@ from domain.ports import BrokerCredentials, VenueOrder
 
 _MAX_FRAME_BYTES = 1_000_000
 _CONNECT_S = 10.0
+_STANDS_AFTER_S = 2.0
 # The tag of an order by the vendor's id, where it is known.
 TagOf = Callable[[str], str | None]
 
@@ -71,12 +73,18 @@ class TradierStream:
         return session_id
 
     async def _frames(self, socket: aiohttp.ClientWebSocketResponse, tag_of: TagOf) -> AsyncIterator[OrderEvent | None]:
-        """None for a frame that is no order's. Ends by raising."""
+        """None for a frame that is no order's, and once the subscription has not been refused. Ends by raising."""
+        wait = min(_STANDS_AFTER_S, self.silence_s)
         while True:
             try:
-                frame = await socket.receive(timeout=self.silence_s)
+                frame = await socket.receive(timeout=wait)
             except TimeoutError:
+                if wait < self.silence_s:
+                    wait = self.silence_s
+                    yield None
+                    continue
                 raise VenueUnavailable("stream_silent", f"nothing for {self.silence_s:g} s") from None
+            wait = self.silence_s
             if frame.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
                 raise VenueUnavailable("stream_broken", f"the connection ended: {socket.close_code}")
             raw = frame.data if isinstance(frame.data, bytes) else str(frame.data).encode()

@@ -13,6 +13,7 @@ from simulators.tradier.oauth import OAuthRoutes
 from simulators.tradier.wire import TradierWire
 
 RATE_LIMIT = 60
+CLIENT_ID, CLIENT_SECRET = "simulated-application", "simulated-secret"
 _FIRST_ID = 1_000_001
 _PRICES = {"AAPL": "185.25", "MSFT": "410.10", "NVDA": "121.40", "SPY": "512.75", "TSLA": "242.00"}
 
@@ -29,8 +30,8 @@ class TradierSimulator(Simulator):
         rate_limit: int = RATE_LIMIT,
         clock: Callable[[], float] = time.monotonic,
         heartbeat_s: float = 60,
-        client_id: str = "simulated-application",
-        client_secret: str = "simulated-secret",  # noqa: S107 (of nothing real)
+        client_id: str = CLIENT_ID,
+        client_secret: str = CLIENT_SECRET,
         max_orders: int = 100_000,
     ) -> None:
         numbers = itertools.count(_FIRST_ID)

@@ -23,3 +23,10 @@ def test_a_private_key_of_several_lines_is_taken_where_the_venue_has_such():
     for account in (BrokerAccount("alpaca", "key", PEM), BrokerAccount("coinbase", "key\n", PEM)):
         with pytest.raises(InvalidInput):
             account.check("bridged_brokers.crypto")
+
+
+def test_a_follower_with_fractions_cannot_be_bridged_to_a_venue_of_whole_shares():
+    account = BrokerAccount("tradier", "VA000000", "token")
+    NewFollower("V_1", "One", equities=account).check()
+    with pytest.raises(InvalidInput, match="tradier takes whole shares only"):
+        NewFollower("V_1", "One", equities=account, fractional=True).check()

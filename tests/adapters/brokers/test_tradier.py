@@ -15,7 +15,9 @@ from adapters.brokers.tradier import TradierBroker
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind, VenueOrder, VenueStatus
+from simulators.tradier import TradierSimulator
 from tests.adapters.brokers.tradier_canned import ACCOUNT, Canned, fixture, fixture_text, open_canned, open_silent
+from tests.adapters.brokers.tradier_venue import open_tradier
 
 SECRET = "token-of-the-follower"
 CREDENTIALS = BrokerCredentials("cred-1", "VA000000", SECRET)
@@ -398,6 +400,21 @@ async def test_a_token_is_refreshed_with_the_applications_own_secret(canned: Can
     assert timedelta(hours=23) < new.expires_at - datetime.now(UTC) <= timedelta(hours=24)
 
 
+async def test_an_account_whose_token_expired_trades_on_with_the_refreshed_one():
+    async with open_tradier() as venue:
+        assert isinstance(venue.simulator, TradierSimulator)
+        assert isinstance(venue.broker, TradierBroker)
+        venue.simulator.grant_refresh("AK1", "refresh-me")
+        venue.simulator.revoke("AK1")
+        old = replace(venue.credentials, refresh_token="refresh-me")
+        assert (await venue.broker.submit(old, venue.order("FO-1"))).code == "bad_credentials"
+        new = await venue.broker.refresh(old)
+        assert (await venue.broker.submit(new, venue.order("FO-2"))).kind is ACK
+        with pytest.raises(VenueRefused):  # a refresh token is good once
+            await venue.broker.refresh(old)
+        assert (await venue.broker.refresh(new)).refresh_token not in {old.refresh_token, new.refresh_token}
+
+
 async def test_without_a_new_refresh_token_the_old_one_is_kept(canned: Canned):
     canned.answer("POST /v1/oauth/refreshtoken", {"access_token": "new", "expires_in": 60})
     new = await canned.broker.refresh(replace(CREDENTIALS, refresh_token="refresh-me"))
@@ -408,7 +425,7 @@ async def test_without_a_new_refresh_token_the_old_one_is_kept(canned: Canned):
     ("status", "body", "error"),
     [
         (400, {"error": "bad refresh-me"}, VenueRefused),
-        (401, "no", VenueRefused),
+        (401, "no", VenueUnavailable),
         (503, "", VenueUnavailable),
         (200, {}, VenueUnavailable),
     ],
@@ -422,7 +439,7 @@ async def test_a_token_that_is_not_refreshed_says_so(canned: Canned, status: int
 
 async def test_a_broker_without_an_application_refreshes_nothing(canned: Canned):
     broker = _broker("http://127.0.0.1:1")
-    with pytest.raises(VenueRefused):
+    with pytest.raises(VenueUnavailable):
         await broker.refresh(replace(CREDENTIALS, refresh_token="refresh-me"))
     with pytest.raises(VenueRefused):
         await canned.broker.refresh(CREDENTIALS)

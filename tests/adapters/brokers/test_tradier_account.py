@@ -100,9 +100,9 @@ async def test_orders_since_are_all_of_the_time_in_order_of_submission(canned: C
 
 
 async def test_a_time_that_the_vendors_list_does_not_reach_is_unavailable(canned: Canned):
-    with pytest.raises(VenueUnavailable):
+    with pytest.raises(VenueUnavailable) as told:
         await canned.broker.orders_since(CREDENTIALS, datetime.now(UTC) - timedelta(days=30))
-    assert canned.seen == []
+    assert (told.value.code, canned.seen) == ("too_many_orders", [])
 
 
 async def test_a_venue_with_pages_without_end_is_given_up(canned: Canned):
@@ -192,6 +192,16 @@ async def test_events_of_other_accounts_and_frames_of_no_meaning_are_passed_over
     report = await anext(reports)
     assert report is not None
     assert report.ref == "1107075"
+    await reports.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_subscription_that_is_not_refused_stands_before_the_first_heartbeat(
+    canned: Canned, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("adapters.brokers.tradier_stream._STANDS_AFTER_S", 0.05)
+    canned.answer(SESSION, fixture("session"))
+    reports = canned.broker.reports(CREDENTIALS)
+    assert await anext(reports) is None
     await reports.aclose()  # type: ignore[attr-defined]
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from adapters.brokers.tradier import TradierBroker
 from domain.ports import BrokerCredentials
 from simulators.tradier import TradierSimulator
+from simulators.tradier.simulator import CLIENT_ID, CLIENT_SECRET
 from tests.adapters.brokers.venue import CASH, HELD, SECRET, TIMEOUT_MS, Clock, Venue
 
 
@@ -27,6 +28,8 @@ async def open_tradier(*, rate_limit: int = 1_000_000) -> AsyncIterator[Venue]:
             timeout_ms=TIMEOUT_MS,
             silence_ms=5_000,
             clock=clock,
+            client_id=CLIENT_ID,
+            client_secret=CLIENT_SECRET,
         )
         wrong = BrokerCredentials("cred-AK1", "AK1", SECRET + "-wrong")
         try:
