@@ -1,18 +1,20 @@
 """Explanations are total: whatever sizing decides, and whatever is not known of an order, is told in words."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 
+from domain.calendars import barred
 from domain.explain import Story, explain
 from domain.explain_words import guard_names, reason_words
 from domain.guards import GUARDS, GUARDS_VERSION
-from domain.orders import FollowerState
-from domain.sizing import FollowerTerms, Instrument, OrderTerms, size
+from domain.orders import FollowerState, OrderType
+from domain.sizing import Effect, FollowerTerms, Instrument, OrderTerms, size
 from domain.terms import SkipReason
+from domain.venues import Flag
 from tests.domain.test_sizing import followers, instruments, opens
 
 EVENT = {"entity": "follower_order", "actor": "system", "ts": "2026-01-30T15:00:00Z", "entity_id": "FO-1"}
@@ -79,6 +81,24 @@ def test_what_no_manager_ordered_says_who_did(kind: str, words: str):
     told = explain(Story(known.order, {**known.manager, "kind": kind}, None, (), (), ()))
     assert told.why[0].text.startswith(words)
     assert told.text.startswith(words)
+
+
+def test_an_order_that_waited_for_its_session_says_so_and_what_else_it_waited_for():
+    waits = {**EVENT, "entity": "manager_order", "action": "waits", "event_id": 8}
+    until = {"waits_until": "2026-11-27T14:30:00+00:00"}
+    for_prices = {**until, "why": "the last price is of Wednesday"}
+    made = replace(story(), events=({**waits, "payload": until}, {**waits, "payload": for_prices}))
+    first, second = [moment.text for moment in explain(made).timeline]
+    assert first == "Its exchange is closed: the order waits for the session to open at 2026-11-27T14:30:00+00:00."
+    assert second == "The session has begun, and the order waits: the last price is of Wednesday."
+
+
+@pytest.mark.parametrize("flag", Flag)
+def test_whatever_a_flag_or_a_closed_exchange_stops_has_words(flag: Flag):
+    bar = barred(frozenset({flag}), Effect.OPEN, OrderType.MARKET)
+    assert bar is not None
+    for code in (bar.code, "market_closed", "calendar_unknown"):
+        assert reason_words(code) != code.replace("_", " ")
 
 
 def test_guards_are_named_where_the_list_is_the_one_that_was_asked():

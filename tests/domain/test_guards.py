@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.admission import Halt
+from domain.calendars import Market
 from domain.guards import GuardFacts, Stop, check
 from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, ManagerState
 from domain.sessions import parse_hours
 from domain.sizing import Effect
+from domain.venues import Flag
 
 NOW = datetime(2026, 1, 30, 15, tzinfo=UTC)
 OPEN = GuardFacts(
@@ -17,6 +19,9 @@ OPEN = GuardFacts(
 REDUCE = replace(OPEN, effect=Effect.REDUCE)
 CLOSED = parse_hours({"time_zone": "UTC", "days": ["fri"], "open": "15:01", "close": "16:00"})
 NOON = parse_hours({"time_zone": "UTC", "days": ["fri"], "open": "15:00", "close": "15:01"})
+TRADING = Market("XNYS", covered=True, closes_at=NOW + timedelta(hours=1))
+SHUT = Market("XNYS", covered=True, opens_at=NOW + timedelta(hours=1))
+UNKNOWN = Market("XNYS", covered=False)
 F = FollowerState
 STOPS = [
     (replace(OPEN, kill_switch=True), F.KILLED, "kill_switch"),
@@ -30,6 +35,11 @@ STOPS = [
     (replace(OPEN, expires_at=NOW), F.CANCELLED, "expired"),
     (replace(OPEN, manager_state=ManagerState.EXPIRED), F.CANCELLED, "expired"),
     (replace(OPEN, hours=CLOSED), F.CANCELLED, "outside_session"),
+    (replace(OPEN, market=SHUT), F.CANCELLED, "market_closed"),
+    (replace(OPEN, market=UNKNOWN), F.CANCELLED, "calendar_unknown"),
+    (replace(REDUCE, flags=frozenset({Flag.HALTED})), F.CANCELLED, "instrument_halted"),
+    (replace(REDUCE, flags=frozenset({Flag.LIMIT_ONLY})), F.CANCELLED, "instrument_limit_only"),
+    (replace(OPEN, flags=frozenset({Flag.CLOSE_ONLY})), F.CANCELLED, "instrument_close_only"),
     (replace(REDUCE, endpoint_disabled=True), F.DEAD_LETTER, "endpoint_disabled"),
     (replace(REDUCE, credential_broken=True), F.DEAD_LETTER, "credential_broken"),
 ]
@@ -51,6 +61,10 @@ def test_a_guard_stops_the_send_and_says_why(facts: GuardFacts, state: FollowerS
         replace(REDUCE, halt=Halt.FLATTEN),
         replace(REDUCE, hours=CLOSED),
         replace(OPEN, hours=NOON),
+        replace(OPEN, market=TRADING),
+        replace(REDUCE, market=SHUT),
+        replace(REDUCE, market=UNKNOWN),
+        replace(REDUCE, flags=frozenset({Flag.CLOSE_ONLY})),
     ],
 )
 def test_nothing_else_stops_a_send(facts: GuardFacts):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from domain.orders import ManagerState
 from tests.exchanges import listed
+from tests.flattening import flattened, halt
 from tests.world import World
 
 SOON, LATER = timedelta(seconds=4), timedelta(hours=6)
@@ -47,3 +48,13 @@ async def test_in_a_vault_that_refuses_opens_are_refused_and_reductions_wait_and
     assert done.state is ManagerState.CANCELLED
     assert (await world.settled(exits.mo_id)).state is ManagerState.CANCELLED
     assert await world.holding(vault, symbol) == await world.holding(follower, symbol) == 10
+
+
+async def test_a_flatten_calls_off_what_waits_for_its_session(world: World) -> None:
+    symbol, vault = await listed(world, opens_in=LATER), await world.vault(outside_session="queue")
+    await world.webhook(vault)
+    waits = await world.submit(vault, "buy", 10, symbol)
+    assert waits.waits_until is not None
+    await flattened(world, await halt(world, vault))
+    assert (await world.settled(waits.mo_id)).state is ManagerState.CANCELLED
+    assert await world.follower_orders(waits.mo_id) == {}
