@@ -58,7 +58,7 @@ class ToldAlpaca(AlpacaBroker):
                 await asyncio.sleep(0.02)
 
     async def tell(self, follower_id: str, fo_id: str) -> None:
-        report = await self.look_up(BrokerCredentials("test", follower_id, "secret"), fo_id)
+        report = await self.look_up(BrokerCredentials("test", follower_id, f"secret-of-{follower_id}"), fo_id)
         assert report is not None
         self.lines[follower_id].put_nowait(report)
 

@@ -80,4 +80,4 @@ async def test_an_order_that_another_account_reports_is_not_its_own(world: World
 
 
 def _key(follower: str) -> BrokerCredentials:
-    return BrokerCredentials(credential_ref(follower, "alpaca"), follower, "secret")
+    return BrokerCredentials(credential_ref(follower, "alpaca"), follower, f"secret-of-{follower}")
