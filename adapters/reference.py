@@ -18,6 +18,7 @@ from domain.ports import Broker, BrokerCredentials, MarketBroker
 from domain.venues import VenueInstrument
 
 ACTOR = "system:reference"
+_AT_ONCE = 50
 Reader = Callable[[str, date], Awaitable[Published]]
 
 
@@ -107,20 +108,27 @@ class Reference:
         done = Refreshed()
         listed = await self._instruments.listed()
         for source in self._sources:
-            can = source.broker.capabilities
-            symbols = [row.symbol for row in listed if row.rail == can.rail]
-            done.asked += len(symbols)
-            try:
-                told = await source.broker.instruments(source.credentials, symbols)
-            except VenueError as error:
-                done.problems.append(f"{can.venue}: {error.code}: {error}"[:300])
-                continue
-            done.changed += len(await self._instruments.update(_changes(told), actor=f"{ACTOR}:{can.venue}"))
-            missing = sorted(set(symbols) - told.keys())
-            if missing:
-                shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
-                done.problems.append(f"{can.venue} does not know {shown}")
+            rail = source.broker.capabilities.rail
+            await self._ask(source, [row.symbol for row in listed if row.rail == rail], done)
         return done
+
+    async def _ask(self, source: Source, symbols: Sequence[str], done: Refreshed) -> None:
+        """Some at a time, as one venue is asked symbol by symbol: where it has had enough, what it said is kept."""
+        venue, missing = source.broker.capabilities.venue, list[str]()
+        for first in range(0, len(symbols), _AT_ONCE):
+            some = symbols[first : first + _AT_ONCE]
+            done.asked += len(some)
+            try:
+                told = await source.broker.instruments(source.credentials, some)
+            except VenueError as error:
+                left = f"{len(symbols) - first} of {len(symbols)} stay as they were"
+                done.problems.append(f"{venue}: {left}: {error.code}: {error}"[:300])
+                return
+            done.changed += len(await self._instruments.update(_changes(told), actor=f"{ACTOR}:{venue}"))
+            missing += [symbol for symbol in some if symbol not in told]
+        if missing:
+            shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            done.problems.append(f"{venue} does not know {shown}")
 
 
 def build_reference(config: ReferenceConfig, database: Database, brokers: Mapping[str, Broker]) -> Reference:

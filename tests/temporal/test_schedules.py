@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio.testing import WorkflowEnvironment
 
 from temporal import ids
-from temporal.schedules import ensure_ingest, ensure_marks, ensure_streams
+from temporal.schedules import ensure_ingest, ensure_marks, ensure_reference, ensure_streams
 from tests.workflows.conftest import local  # noqa: F401  the same server as the workflows' tests have
 
 
@@ -19,6 +19,19 @@ async def test_a_pause_of_the_marks_outlives_a_start_and_their_interval_does_not
     schedule = (await handle.describe()).schedule
     assert (schedule.state.paused, schedule.state.note) == (True, "an operator")
     assert [interval.every for interval in schedule.spec.intervals] == [timedelta(hours=2)]
+
+
+async def test_reference_data_is_refreshed_at_once_only_when_its_schedule_is_first_made(local: WorkflowEnvironment):  # noqa: F811
+    handle = local.client.get_schedule_handle(ids.REFERENCE)
+    await ensure_reference(local.client, every_s=86_400, at_once=True)
+    async with asyncio.timeout(20):
+        while (await handle.describe()).info.num_actions == 0:
+            await asyncio.sleep(0.05)
+    await ensure_reference(local.client, every_s=3_600, at_once=True)
+    described = await handle.describe()
+    assert described.info.num_actions == 1
+    assert [interval.every for interval in described.schedule.spec.intervals] == [timedelta(hours=1)]
+    await handle.delete()
 
 
 async def test_the_queue_is_read_or_not_as_configured(local: WorkflowEnvironment):  # noqa: F811

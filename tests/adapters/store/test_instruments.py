@@ -8,8 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from adapters.reference import Reference, Source
+from adapters.brokers.registry import build_brokers, close_brokers
+from adapters.reference import Reference, Source, build_reference
 from adapters.store.calendars import CalendarStore
 from adapters.store.database import Database
 from adapters.store.instruments import InstrumentStore
@@ -17,6 +19,8 @@ from domain.calendars import Published, Session
 from domain.errors import InvalidInput, VenueRefused
 from domain.ports import BrokerCredentials
 from domain.venues import Flag, VenueInstrument
+from settings import InstrumentSource, Settings
+from simulators.alpaca import AlpacaSimulator
 from tests.adapters.store.conftest import ACTOR
 
 EQUITY: dict[str, Any] = {"venue": "XNAS", "rail": "fiat"}
@@ -115,9 +119,36 @@ async def test_what_a_venue_does_not_know_or_say_stays_and_is_reported(
     assert any("told does not know" in problem for problem in done.problems)
     refuses = Told(error=VenueRefused("bad_credentials", "no"))
     done = await reference(database, refuses).refresh_instruments()
-    assert [problem.split(":")[1].strip() for problem in done.problems] == ["bad_credentials"]
+    [problem] = done.problems
+    assert ("stay as they were" in problem, "bad_credentials" in problem) == (True, True)
     [row] = await store.listed([symbol])
     assert row.flags == ["close_only"]
+
+
+async def test_an_asset_that_is_halted_at_the_simulated_venue_is_halted_here(
+    database: Database, store: InstrumentStore, symbol: str, settings: Settings
+) -> None:
+    await store.put({symbol: {**EQUITY, "calendar": "24/7"}}, actor=ACTOR)
+    async with AlpacaSimulator(rate_limit=100_000) as alpaca:
+        alpaca.add_account("reference", "secret")
+        alpaca.set_asset(symbol, Decimal(200), fractionable=False)
+        given = InstrumentSource(
+            venue="alpaca", key_id=SecretStr("reference"), secret=SecretStr("secret"), environment="paper"
+        )
+        config = settings.reference.model_copy(update={"sources": [given]})
+        urls = settings.alpaca.model_copy(update={"paper_url": alpaca.url})
+        brokers = build_brokers(alpaca=urls, coinbase=settings.coinbase, tradier=settings.tradier)
+        try:
+            refreshing = build_reference(config, database, brokers)
+            await refreshing.refresh_instruments()
+            [row] = await store.listed([symbol])
+            assert (row.fine_step, row.flags) == (Decimal(1), [])
+            alpaca.set_asset(symbol, Decimal(200), fractionable=False, tradable=False)
+            await refreshing.refresh_instruments()
+        finally:
+            await close_brokers(brokers)
+    [row] = await store.listed([symbol])
+    assert row.flags == ["halted"]
 
 
 async def test_the_calendars_that_instruments_go_by_are_read_and_one_that_fails_stops_no_other(
