@@ -9,6 +9,8 @@ from simulators.tradier import TradierSimulator
 from simulators.tradier.simulator import CLIENT_ID, CLIENT_SECRET
 from tests.adapters.brokers.venue import CASH, HELD, SECRET, TIMEOUT_MS, Clock, Venue
 
+_TIMEOUT_MS = 3 * TIMEOUT_MS  # many at once on a busy machine: httpx takes its time
+
 
 @asynccontextmanager
 async def open_tradier(*, rate_limit: int = 1_000_000) -> AsyncIterator[Venue]:
@@ -25,7 +27,7 @@ async def open_tradier(*, rate_limit: int = 1_000_000) -> AsyncIterator[Venue]:
             paper_url=simulator.url,
             live_stream_url=simulator.stream_url,
             paper_stream_url=simulator.stream_url,
-            timeout_ms=TIMEOUT_MS,
+            timeout_ms=_TIMEOUT_MS,
             silence_ms=5_000,
             clock=clock,
             client_id=CLIENT_ID,
