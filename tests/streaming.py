@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,10 +27,26 @@ from domain.ports import BrokerCredentials, VenueOrder
 from domain.streams import StreamAccount, StreamInput
 from temporal import ids
 from temporal.streams import HeartbeatShards, OrderOwners
-from tests.world import PRICES, World
+from tests.world import COINS, PRICES, World
 from workflows.order_stream import OrderStreamWorkflow
 
-SYMBOL, LIMIT, BELOW = "MSFT", "395", Decimal(390)
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A symbol at a venue, and a buyer's limit below its price, which the market falls under when a test wants it."""
+
+    venue: str
+    symbol: str
+    qty: int
+    limit: Decimal
+    price: Decimal
+
+
+# Far more than a stream takes on a machine that has other things to do, far less than late polls are apart.
+POLL_AWAY_S = 8
+ALPACA = Market("alpaca", "MSFT", 10, Decimal(395), PRICES["MSFT"])
+TRADIER = Market("tradier", "MSFT", 10, Decimal(395), PRICES["MSFT"])
+COINBASE = Market("coinbase", "BTC-USD", 1, Decimal(60_000), COINS["BTC-USD"])
 
 
 class ToldAlpaca(AlpacaBroker):
@@ -96,13 +113,14 @@ class Streams:
                 await asyncio.sleep(0.02)
 
 
-async def placed(world: World, streams: Streams | None) -> tuple[str, str, str]:
+async def placed(world: World, streams: Streams | None, at: Market = ALPACA) -> tuple[str, str, str]:
     """A follower, a manager order and the follower's order, open at its broker until the market falls."""
     vault = await world.vault()
-    follower = await world.bridged(vault)
+    follower = await (world.coiner(vault) if at is COINBASE else world.bridged(vault, venue=at.venue))
     if streams is not None:
         await streams.listen_to(follower)
-    mo_id = (await world.submit(vault, "buy", 10, SYMBOL, type="limit", limit_price=LIMIT, tif="gtc")).mo_id
+    terms = {"type": "limit", "limit_price": str(at.limit), "tif": "gtc"}
+    mo_id = (await world.submit(vault, "buy", at.qty, at.symbol, **terms)).mo_id
     await world.until(mo_id, lambda o: follower in o and o[follower]["state"] == "ack")
     return follower, mo_id, (await world.follower_orders(mo_id))[follower]["fo_id"]
 
@@ -115,18 +133,20 @@ async def filled_between_polls(world: World, mo_id: str, follower: str, fo_id: s
 
 
 async def between_polls(world: World, mo_id: str, follower: str) -> None:
-    """Return when the order's owner will not ask for it within the next seconds."""
+    """Return when the order's owner will not ask for it within POLL_AWAY_S."""
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
     async with asyncio.timeout(40):
         while not await polls_late(owner):
             await asyncio.sleep(0.05)
 
 
-def fall(world: World, fo_id: str) -> None:
+def fall(world: World, fo_id: str, at: Market = ALPACA) -> None:
     """The market falls below the order's limit for a moment."""
-    world.alpaca.set_asset(SYMBOL, BELOW)
-    assert world.alpaca.orders(fo_id)[0]["statuses"] == ["filled"]
-    world.alpaca.set_asset(SYMBOL, PRICES[SYMBOL])
+    simulator = world.simulator(at.venue)
+    simulator.set_instrument(at.symbol, at.limit - 1)
+    [order] = simulator.orders(fo_id)
+    assert order["statuses"] == ["filled"]
+    simulator.set_instrument(at.symbol, at.price)
 
 
 async def polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
@@ -135,7 +155,7 @@ async def polls_late(owner: WorkflowHandle[Any, Any]) -> bool:
     except RPCError:  # it is started a moment after the wave
         return False
     due = [a.next_attempt_schedule_time.ToDatetime(UTC) for a in pending if a.HasField("next_attempt_schedule_time")]
-    return bool(due) and min(due) - datetime.now(UTC) > timedelta(seconds=4)
+    return bool(due) and min(due) - datetime.now(UTC) > timedelta(seconds=POLL_AWAY_S)
 
 
 @asynccontextmanager

@@ -154,7 +154,7 @@ class World:
         """A follower with an account at a venue's simulator; its id is also the account's key."""
         follower_id = f"F_{uuid.uuid4().hex[:12]}"
         secret = f"secret-of-{follower_id}"
-        self._broker(venue).add_account(
+        self.simulator(venue).add_account(
             follower_id, secret, behaviour=behaviour, shorting_enabled=bool(terms.get("allow_short"))
         )
         account = BrokerAccount(venue, follower_id, secret)
@@ -162,8 +162,8 @@ class World:
         await self.registry.create_follower(self.tenant_id, new, actor=ACTOR, once=self.once())
         return follower_id
 
-    def _broker(self, venue: str) -> Simulator:
-        return {"alpaca": self.alpaca, "tradier": self.tradier}[venue]
+    def simulator(self, venue: str) -> Simulator:
+        return {"alpaca": self.alpaca, "tradier": self.tradier, "coinbase": self.coinbase}[venue]
 
     async def coiner(self, vault_id: str, behaviour: Trading | None = None, **terms: Any) -> str:
         """A follower with a Coinbase account at the simulator; its id is also the name of the account's key."""

@@ -8,10 +8,9 @@ from contextlib import suppress
 import pytest
 
 from adapters.store.enrolment import credential_ref
-from simulators.market.control import RevocationSpec, StreamFaultSpec
 from stack.errors import StackError
 from temporal import ids
-from tests.streaming import SYMBOL, between_polls, fall, placed
+from tests.streaming import ALPACA, COINBASE, POLL_AWAY_S, TRADIER, Market, between_polls, fall, placed
 from tests.world import World
 
 LISTENS = {"VANTA_STREAMS__ENABLED": "true", "VANTA_STREAMS__LOOK_EVERY_S": "1", "VANTA_STREAMS__BACKOFF_MS": "100"}
@@ -31,21 +30,21 @@ async def listener(world: World) -> AsyncIterator[str]:
     await start(world, "listener-a")
     yield "listener-a"
     await end(world, "listener-a")
-    handle = world.temporal.get_schedule_handle(ids.streams("alpaca"))
-    await handle.pause(note="the test is over")
+    for venue in ("alpaca", "tradier", "coinbase"):
+        await world.temporal.get_schedule_handle(ids.streams(venue)).pause(note="the test is over")
     async for run in world.temporal.list_workflows("WorkflowType = 'OrderStreamWorkflow' AND ExecutionStatus = 1"):
         await world.temporal.get_workflow_handle(run.id).terminate()
 
 
-async def listened(world: World, follower: str) -> None:
+async def listened(world: World, follower: str, at: Market) -> None:
     async with asyncio.timeout(60):
-        while follower not in world.alpaca.exchange.feed.listened:
+        while follower not in world.simulator(at.venue).exchange.feed.listened:
             await asyncio.sleep(0.05)
 
 
-async def open_order(world: World) -> tuple[str, str, str]:
-    follower, mo_id, fo_id = await placed(world, None)
-    await listened(world, follower)
+async def open_order(world: World, at: Market = ALPACA) -> tuple[str, str, str]:
+    follower, mo_id, fo_id = await placed(world, None, at)
+    await listened(world, follower, at)
     await between_polls(world, mo_id, follower)
     return follower, mo_id, fo_id
 
@@ -56,25 +55,28 @@ async def confirmed_by(world: World, fo_id: str) -> str:
     return actor
 
 
-async def check_booked_once(world: World, follower: str, fo_id: str) -> None:
+async def check_booked_once(world: World, follower: str, fo_id: str, at: Market = ALPACA) -> None:
     assert len(await world.rows("SELECT 1 FROM fills WHERE fo_id = %s", fo_id)) == 1
-    assert await world.holding(follower, SYMBOL) == 10
+    assert await world.holding(follower, at.symbol) == at.qty
 
 
-async def test_a_fill_that_the_venue_streams_ends_the_order_within_a_second_or_so(world: World, listener: str):
-    follower, mo_id, fo_id = await open_order(world)
+@pytest.mark.parametrize("at", [ALPACA, TRADIER, COINBASE], ids=lambda at: at.venue)
+async def test_a_fill_that_the_venue_streams_ends_the_order_long_before_the_next_poll(
+    world: World, listener: str, at: Market
+):
+    follower, mo_id, fo_id = await open_order(world, at)
     fell = time.monotonic()
-    fall(world, fo_id)
+    fall(world, fo_id, at)
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
     assert await owner.result() == "confirmed"
-    assert time.monotonic() - fell < 2
+    assert time.monotonic() - fell < POLL_AWAY_S
     assert await confirmed_by(world, fo_id) == "system:streams"
-    await check_booked_once(world, follower, fo_id)
+    await check_booked_once(world, follower, fo_id, at)
 
 
 async def test_a_frame_that_the_venue_loses_is_found_by_the_poll(world: World, listener: str):
     follower, mo_id, fo_id = await open_order(world)
-    world.alpaca.control.fail_streams(StreamFaultSpec(account=follower, drop=100))
+    world.alpaca.lose_events(100, follower)
     fall(world, fo_id)
     await world.settled(mo_id)
     assert await confirmed_by(world, fo_id) == "system:dispatch"
@@ -83,7 +85,8 @@ async def test_a_frame_that_the_venue_loses_is_found_by_the_poll(world: World, l
 
 async def test_a_connection_that_the_venue_cuts_is_mended_and_looked_back_from(world: World, listener: str):
     follower, mo_id, fo_id = await open_order(world)
-    world.alpaca.control.fail_streams(StreamFaultSpec(account=follower, drop=100, close=True))
+    world.alpaca.lose_events(100, follower)
+    world.alpaca.end_streams(follower)
     fall(world, fo_id)
     await world.settled(mo_id)
     assert await confirmed_by(world, fo_id) == "system:streams"
@@ -93,7 +96,7 @@ async def test_a_connection_that_the_venue_cuts_is_mended_and_looked_back_from(w
 async def test_a_key_that_is_revoked_ends_its_own_stream_and_is_said(world: World, listener: str):
     follower, mo_id, fo_id = await open_order(world)
     revoked, other_mo, _ = await open_order(world)
-    world.alpaca.control.revoke(RevocationSpec(account=revoked))
+    world.alpaca.revoke(revoked)
     ref = credential_ref(revoked, "alpaca")
     async with asyncio.timeout(30):
         while not (
@@ -105,7 +108,7 @@ async def test_a_key_that_is_revoked_ends_its_own_stream_and_is_said(world: Worl
     fall(world, fo_id)
     await world.settled(mo_id)
     assert await confirmed_by(world, fo_id) == "system:streams"
-    world.alpaca.control.revoke(RevocationSpec(account=revoked, revoked=False))
+    world.alpaca.revoke(revoked, revoked=False)
     await world.orders.cancel(other_mo, actor="user:test")
 
 
@@ -121,7 +124,7 @@ async def test_a_worker_that_is_killed_loses_nothing_and_another_one_listens_on(
         fell = time.monotonic()
         fall(world, fo_id)
         await world.settled(mo_id)
-        assert time.monotonic() - fell < 3
+        assert time.monotonic() - fell < POLL_AWAY_S
         assert await confirmed_by(world, fo_id) == "system:streams"
         await check_booked_once(world, follower, fo_id)
     finally:
