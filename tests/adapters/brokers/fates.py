@@ -23,30 +23,30 @@ TERMINAL = frozenset({VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.EXP
 REFUSALS = ("no such symbol", "halted", "too little money", "more than is held")
 NO_SYMBOL = "NOSUCH"
 _TRIES = 40
-_STEP_S = 40.0
+_STEP_S = 70.0
 _AGAIN_S = 1.0
 
 # How often each is drawn. What waits for a real time-out is rarer: the venue's clock jumps, ours does not.
 SUBMIT_FAULTS: dict[Breakage, int] = {
-    "error": 10,
-    "error_after_booking": 10,
-    "drop": 10,
-    "drop_after_booking": 10,
-    "rate_limited": 10,
-    "slow": 5,
-    "hang": 5,
-    "hang_after_booking": 5,
-    "duplicate_after_booking": 5,
+    "error": 20,
+    "error_after_booking": 20,
+    "drop": 20,
+    "drop_after_booking": 20,
+    "rate_limited": 20,
+    "slow": 7,
+    "hang": 7,
+    "hang_after_booking": 7,
+    "duplicate_after_booking": 7,
 }
 READ_FAULTS: dict[Breakage, int] = {
-    "error": 10,
-    "error_after_booking": 10,
-    "drop": 10,
-    "drop_after_booking": 10,
-    "rate_limited": 10,
-    "slow": 5,
-    "hang": 5,
-    "hang_after_booking": 5,
+    "error": 20,
+    "error_after_booking": 20,
+    "drop": 20,
+    "drop_after_booking": 20,
+    "rate_limited": 20,
+    "slow": 7,
+    "hang": 7,
+    "hang_after_booking": 7,
 }
 LIVES: dict[str, Life] = {
     "fills": life(),
@@ -129,42 +129,45 @@ class Orchestrator:
 
     async def live_through(self, fate: Fate) -> VenueOrder | None:
         """What is known of the order in the end; None where the venue refused it."""
-        if not await self._deliver(fate.order(self._venue)) or self._naive:
+        order = await self._deliver(fate.order(self._venue))
+        if order is None or self._naive:
             return None
+        ref = order.ref
         if fate.is_cancelled:
-            order = await self._find(fate.client_order_id)
-            assert order is not None
-            await self._insist(lambda: self._venue.broker.cancel(self._credentials, order.ref))
+            await insist(self._venue, lambda: self._venue.broker.cancel(self._credentials, ref))
         return await self._ended(fate.client_order_id)
 
-    async def _deliver(self, order: ChildOrder) -> bool:
-        """Whether the venue has it in the end."""
+    async def _deliver(self, order: ChildOrder) -> VenueOrder | None:
+        """As the venue has it in the end; None where it refused it."""
         for _ in range(_TRIES):
             outcome = await self._venue.broker.submit(self._credentials, order)
             attempted = self._venue.clock.now
             if outcome.kind is OutcomeKind.ACK:
-                return True
+                return outcome.venue_order
             if outcome.kind is OutcomeKind.FINAL:
-                return False
+                return None
             self._wait(outcome)
-            if outcome.kind is OutcomeKind.AMBIGUOUS and not self._naive and await self._is_there(order, attempted):
-                return True
+            if outcome.kind is OutcomeKind.AMBIGUOUS and not self._naive:
+                there = await self._is_there(order, attempted)
+                if there is not None:
+                    return there
         raise AssertionError(f"{order.client_order_id} was never delivered: {outcome}")
 
     def _wait(self, outcome: SendOutcome) -> None:
         if outcome.kind is OutcomeKind.RETRYABLE:
             self._venue.clock.advance(outcome.retry_after_s or _AGAIN_S)
 
-    async def _is_there(self, order: ChildOrder, attempted: float) -> bool:
+    async def _is_there(self, order: ChildOrder, attempted: float) -> VenueOrder | None:
         """Asks at once, and where that finds nothing again as soon as nothing proves absence."""
-        if await self._find(order.client_order_id):
-            return True
+        found = await self._find(order.client_order_id)
+        if found is not None:
+            return found
         proven = attempted + self._venue.broker.capabilities.absence_proven_after_s
         self._venue.clock.advance(max(0.0, proven - self._venue.clock.now))
-        return await self._find(order.client_order_id) is not None
+        return await self._find(order.client_order_id)
 
     async def _find(self, client_order_id: str) -> VenueOrder | None:
-        return await self._insist(lambda: self._venue.broker.look_up(self._credentials, client_order_id))
+        return await insist(self._venue, lambda: self._venue.broker.look_up(self._credentials, client_order_id))
 
     async def _ended(self, client_order_id: str) -> VenueOrder:
         for _ in range(_TRIES):
@@ -175,11 +178,12 @@ class Orchestrator:
             self._venue.clock.advance(_STEP_S)
         raise AssertionError(f"{client_order_id} never ended: {order}")
 
-    async def _insist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Until the venue answers; a read may be repeated, a cancel too."""
-        for _ in range(_TRIES):
-            try:
-                return await ask()
-            except VenueUnavailable as unavailable:
-                self._venue.clock.advance(unavailable.retry_after_s or _AGAIN_S)
-        raise AssertionError("the venue never answered")
+
+async def insist(venue: Venue, ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Until the venue answers; a read may be repeated, a cancel too."""
+    for _ in range(_TRIES):
+        try:
+            return await ask()
+        except VenueUnavailable as unavailable:
+            venue.clock.advance(unavailable.retry_after_s or _AGAIN_S)
+    raise AssertionError("the venue never answered")
