@@ -54,7 +54,10 @@ class FollowerBalance(SQLModel, table=True):
 
 
 class StreamRefusal(SQLModel, table=True):
-    """An account whose venue refuses us its order stream, though not its key. `revision` is of that credential."""
+    """An account whose venue refuses us its order stream, though not its key, until `resumed_at`.
+
+    `revision` is of that credential.
+    """
 
     __tablename__ = "stream_refusals"
 
@@ -63,3 +66,4 @@ class StreamRefusal(SQLModel, table=True):
     revision: int
     code: str
     since: datetime = timestamp(now=True)
+    resumed_at: datetime | None = timestamp(nullable=True)

@@ -42,8 +42,9 @@ _REFUSED = f"""
 WITH r AS (
   INSERT INTO stream_refusals AS known (cred_ref, tenant_id, revision, code)
   VALUES (%(ref)s, %(tenant)s, %(revision)s, %(code)s)
-  ON CONFLICT (cred_ref) DO UPDATE SET revision = excluded.revision, code = excluded.code, since = now()
-    WHERE (known.revision, known.code) <> (excluded.revision, excluded.code)
+  ON CONFLICT (cred_ref) DO UPDATE
+    SET revision = excluded.revision, code = excluded.code, since = now(), resumed_at = NULL
+    WHERE known.resumed_at IS NOT NULL OR (known.revision, known.code) <> (excluded.revision, excluded.code)
   RETURNING known.tenant_id, known.cred_ref, known.code
 ), e AS (
   SELECT tenant_id, 'follower' AS entity, {_FOLLOWER} AS entity_id, 'stream_refused' AS action, %(actor)s AS actor,
@@ -56,7 +57,8 @@ SELECT count(*) AS told FROM a
 """
 _RESUMED = f"""
 WITH r AS (
-  DELETE FROM stream_refusals WHERE cred_ref = %(ref)s RETURNING tenant_id, cred_ref
+  UPDATE stream_refusals SET resumed_at = now() WHERE cred_ref = %(ref)s AND resumed_at IS NULL
+  RETURNING tenant_id, cred_ref
 ), e AS (
   SELECT tenant_id, 'follower' AS entity, {_FOLLOWER} AS entity_id, 'stream_resumed' AS action, %(actor)s AS actor,
     NULL AS mo_id, 1 AS n, jsonb_build_object('venue', %(venue)s::text, 'cred_ref', cred_ref) AS payload

@@ -8,7 +8,7 @@ down_revision = "0005"
 
 # Compared as text, so that the policies only filter and never choose an index, see migration 0004.
 ME = "tenant_id::text = current_setting('vanta.tenant_id', true)"
-GRANTS: dict[str, str] = {"stream_refusals": "SELECT, INSERT, UPDATE, DELETE"}
+GRANTS: dict[str, str] = {"stream_refusals": "SELECT, INSERT, UPDATE"}
 SHARED: dict[str, str] = {}
 
 
@@ -50,6 +50,7 @@ def _streams() -> None:
         "stream_refusals",
         _text("cred_ref"), sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False), _text("code"), _now("since"),
+        _time("resumed_at"),
         sa.ForeignKeyConstraint(["cred_ref"], ["credentials.cred_ref"]),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.tenant_id"]),
         sa.PrimaryKeyConstraint("cred_ref"),
