@@ -17,6 +17,7 @@ from nats.js import JetStreamContext
 
 from adapters.objects import ObjectStore
 from adapters.store.database import Database
+from domain.kills import EVERYBODY
 from settings import Settings
 from stack.demo_scenario import TENANT, Script
 from stack.demo_stage import Enrolled, Stage, account_secret
@@ -70,10 +71,10 @@ class Inquiry:
             venue_held = {
                 e.follower_id: await self._venue_held(http, e) for e in enrolled if e.member.route == "alpaca"
             }
-        counted = await self._rows(
-            "SELECT (SELECT count(*) FROM audit_events) AS audit_events, "
-            "(SELECT count(*) FROM ingested_entries) AS ingested"
-        )
+        counted = "SELECT count(*) AS n FROM "
+        # What all tenants share, such as instruments, has its events under nobody's id.
+        audited = [(await self._rows(counted + "audit_events", of))[0]["n"] for of in (TENANT, EVERYBODY)]
+        ingested = await self._rows(counted + "ingested_entries")
         positions = await self._rows("SELECT holder_id, qty FROM positions")
         return Facts(
             dags=dags,
@@ -87,11 +88,12 @@ class Inquiry:
             stream_events=stream_events,
             outbox=outbox,
             trade_logs=logs,
-            **counted[0],
+            audit_events=sum(audited),
+            ingested=ingested[0]["n"],
         )
 
-    async def _rows(self, statement: str) -> list[Json]:
-        async with self._database.cursor(TENANT) as cursor:
+    async def _rows(self, statement: str, tenant_id: str = TENANT) -> list[Json]:
+        async with self._database.cursor(tenant_id) as cursor:
             await cursor.execute(statement)
             return await cursor.fetchall()
 
