@@ -67,8 +67,8 @@ class BrokerStack(Stack):
 
 async def open_accounts(url: str, keys: list[str]) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-        asset = {"symbol": seed.SYMBOL, "price": "100", "fractionable": True}
-        (await client.post("/_control/assets", json=asset)).raise_for_status()
+        asset = {"symbol": seed.SYMBOL, "price": "100"}
+        (await client.post("/_control/instruments", json=asset)).raise_for_status()
         accounts = [{"key_id": key, "secret": SECRET, "cash": "10000000"} for key in keys]
         (await client.post("/_control/accounts", json=accounts)).raise_for_status()
 
