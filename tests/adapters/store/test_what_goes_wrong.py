@@ -104,6 +104,7 @@ async def test_auto_disable_fires_and_does_not_fire_unnoticed(floor: Floor) -> N
         for _ in range(5):
             await deliver(floor, order["fo_id"], BROKEN)
             failures += 1
-    told = await floor.rows("SELECT action FROM audit_events WHERE entity_id = %s AND entity = 'follower'", follower)
+    of_follower = "SELECT action FROM audit_events WHERE entity_id = %s AND entity = 'follower' ORDER BY event_id"
+    told = await floor.rows(of_follower, follower)
     assert [event["action"] for event in told] == ["created", "endpoint_disabled"]
     assert failures == 20
