@@ -61,7 +61,7 @@ class Life:
     async def begin(cls, world: World) -> "Life":
         vault = await world.vault(hedge=HEDGE)
         nemesis = await world.bridged(vault, persona="nemesis", allow_short=True)
-        world.alpaca.add_account(nemesis, "secret", cash=CASH, shorting_enabled=True)
+        world.alpaca.add_account(nemesis, f"secret-of-{nemesis}", cash=CASH, shorting_enabled=True)
         return cls(
             world, vault,
             plain=await world.webhook(vault),
