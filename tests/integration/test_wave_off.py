@@ -178,7 +178,7 @@ async def _enrol(world: World) -> Crowd:
     labels: dict[str, str] = {}
     for number, label in enumerate(LABELS):
         # Neighbours on a page are of different kinds: webhooks, accounts and those that get nothing.
-        follower_id = f"F_{number * 7 % len(LABELS):02}-{vault[-12:]}"
+        follower_id = f"F_{number * 97 % len(LABELS):02}-{vault[-12:]}"
         assert follower_id not in labels
         labels[follower_id] = label
         await _enrol_one(world, vault, label, follower_id)
