@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +67,7 @@ def show(
     """The stored sessions of the coming days, in UTC."""
 
     async def run() -> list[tuple[Any, ...]]:
-        today = date.today()  # noqa: DTZ011  only what is shown hangs on it
+        today = datetime.now(UTC).date()
         async with _database(data) as database:
             found = await _calendars(database).days(code, today, today + timedelta(days=days))
         return [

@@ -64,6 +64,9 @@ class Means:
     patience: Patience = Patience()
 
 
+_END_S = 5  # for a connection that is given up to let go
+
+
 class Line:
     """`accounts` are those of all followers whom one key serves; an order is one of theirs, or none of ours."""
 
@@ -241,7 +244,7 @@ class Line:
 async def _cancelled(begun: "asyncio.Future[VenueOrder | None]") -> None:
     """A generator that still runs cannot be closed."""
     begun.cancel()
-    await asyncio.wait({begun})
+    await asyncio.wait({begun}, timeout=_END_S)
 
 
 @asynccontextmanager

@@ -179,5 +179,5 @@ def _retry_after(response: httpx.Response) -> int | None:
     if response.status_code != 429 or not expiry.isdecimal():
         return None
     at = int(expiry[:15])
-    seconds = at / 1_000 if at > _MILLISECONDS else float(at)
+    seconds = at / 1_000 if at > _MILLISECONDS else at
     return min(max(0, math.ceil(seconds - time.time())), _MAX_RETRY_AFTER_S)
