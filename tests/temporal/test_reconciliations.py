@@ -13,7 +13,7 @@ from domain.orders import Side
 from domain.runs import Correction
 from temporal import ids
 from temporal.reconciliations import correction_order, settle_schedules
-from tests.workflows.conftest import local  # noqa: F401  the same server as the workflows' tests have
+from tests.workflows.conftest import local, server  # noqa: F401  the same server as the workflows' tests have
 
 TENANT = "00000000-0000-4000-8000-000000000001"
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from temporal import ids
 from temporal.schedules import ensure_ingest, ensure_marks, ensure_reference, ensure_streams
-from tests.workflows.conftest import local  # noqa: F401  the same server as the workflows' tests have
+from tests.workflows.conftest import local, server  # noqa: F401  the same server as the workflows' tests have
 
 
 async def test_a_pause_of_the_marks_outlives_a_start_and_their_interval_does_not(local: WorkflowEnvironment):  # noqa: F811

@@ -21,7 +21,7 @@ from domain.redrive import Redrivable
 from temporal import ids, queues
 from temporal.redrives import Redrives
 from tests.domain.pending import pending
-from tests.workflows.fakes import FAIL, FakeDelivery, ref
+from tests.workflows.fakes import ACK, FAIL, FakeDelivery, ref
 from workflows.follower_order import FollowerOrderWorkflow
 
 F = FollowerState
@@ -106,7 +106,7 @@ async def test_a_refused_order_is_not_touched(local: WorkflowEnvironment):
 
 async def test_all_who_ask_at_once_hear_one_verdict(local: WorkflowEnvironment):
     order = dead()
-    fake = FakeRedrive(FakeDelivery(order, local.get_current_time, answers=[FAIL]))
+    fake = FakeRedrive(FakeDelivery(order, local.get_current_time, answers=[FAIL, ACK]))
     fake.wait = asyncio.Event()
     async with owners(local, fake) as redrives:
         asking = [asyncio.create_task(redrives.redrive(letter(order), actor="user:ops")) for _ in range(5)]
@@ -115,6 +115,7 @@ async def test_all_who_ask_at_once_hear_one_verdict(local: WorkflowEnvironment):
                 await asyncio.sleep(0.01)
         fake.wait.set()
         assert {(await task).redriven for task in asking} == {True}
+        assert await result(local, order) == F.CONFIRMED
     assert fake.calls[0] == "redrive 7 by user:ops"
     assert fake.calls.count("redrive 7 by user:ops") == 1
 

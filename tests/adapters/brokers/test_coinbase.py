@@ -1,5 +1,6 @@
 """Coinbase's own words: fixtures from its documents, and answers that no simulator should have to give."""
 
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import jwt
 import pytest
 
 from adapters.brokers.coinbase import CoinbaseBroker
+from adapters.brokers.coinbase_auth import stream_token
 from domain.errors import VenueRefused, VenueUnavailable
 from domain.orders import OrderType, Side, TimeInForce
 from domain.ports import BrokerCredentials, ChildOrder, OutcomeKind, VenueStatus
@@ -96,6 +98,13 @@ async def test_a_request_carries_a_token_for_itself_alone_and_no_secret(canned: 
     assert abs(claims["nbf"] - time.time()) < 5
     assert jwt.get_unverified_header(token)["kid"] == KEY_NAME
     assert "PRIVATE" not in f"{headers}{body!r}"
+
+
+async def test_a_token_is_never_good_for_longer_than_the_vendor_allows(monkeypatch: pytest.MonkeyPatch):
+    seconds = itertools.count(1_700_000_000)  # each reading of the clock falls into another second
+    monkeypatch.setattr("time.time", lambda: float(next(seconds)))
+    claims = jwt.decode(stream_token(CREDENTIALS), options={"verify_signature": False})
+    assert claims["exp"] - claims["nbf"] == 120
 
 
 async def test_a_token_is_made_anew_for_each_request(canned: CoinbaseCanned):
