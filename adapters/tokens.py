@@ -5,18 +5,18 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
+from domain.access import Role
 from domain.errors import InvalidToken
 
 ALGORITHM = "ES256"
 TYPE = "at+jwt"
 MAX_TOKEN_CHARS = 8_192
-Role = Literal["owner", "ops", "auditor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Claims:
     scopes: frozenset[str]
     token_id: str
     expires_at: datetime
+    session_id: str | None = None
 
 
 def mint(
@@ -42,8 +43,9 @@ def mint(
     scopes: Iterable[str],
     ttl_s: int,
     now: datetime,
+    session_id: str | None = None,
 ) -> str:
-    """Sign a token that is valid from `now` (aware) for `ttl_s` seconds."""
+    """Sign a token that is valid from `now` (aware) for `ttl_s` seconds; `session_id` is the login's it comes from."""
     key = ECKey.import_key(dict(signing_jwk))
     issued = int(now.timestamp())
     claims = {
@@ -56,6 +58,7 @@ def mint(
         "iat": issued,
         "exp": issued + ttl_s,
         "jti": str(uuid.uuid4()),
+        **({} if session_id is None else {"sid": session_id}),
     }
     return jwt.encode({"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
 
@@ -74,7 +77,7 @@ def verify(jwks: KeySet, token: str, *, issuer: str, audience: str, leeway_s: in
         iat={"essential": True},
         jti={"essential": True},
         tenant_id={"essential": True},
-        role={"essential": True, "values": list(get_args(Role))},
+        role={"essential": True, "values": [role.value for role in Role]},
     )
     try:
         decoded = jwt.decode(token, jwks, algorithms=[ALGORITHM])
@@ -97,8 +100,9 @@ def _read(claims: Mapping[str, Any]) -> Claims:
     return Claims(
         subject=str(claims["sub"]),
         tenant_id=uuid.UUID(str(claims["tenant_id"])),
-        role=claims["role"],
+        role=Role(claims["role"]),
         scopes=frozenset(str(claims.get("scope", "")).split()),
         token_id=str(claims["jti"]),
         expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
+        session_id=None if claims.get("sid") is None else str(claims["sid"]),
     )

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from adapters import health, tokens
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.brokers.trial import CredentialTester
+from adapters.identity.gate import Gate
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.objects import ObjectStore
@@ -123,7 +124,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             overlays=OverlayStore(database),
             flips=FlipModes(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
-            verify=token_verifier(settings),
+            gate=Gate(database, token_verifier(settings), sessionless=settings.is_embedded),
             max_body_bytes=settings.api.max_body_bytes,
         )
 

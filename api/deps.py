@@ -1,7 +1,6 @@
 """What routes ask for by type: the services, the caller with the scope that the operation needs, keys and ids."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Header, Path, Request, Security
@@ -10,23 +9,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from api.body import read_json_object
 from api.errors import Problem, unauthenticated
 from api.services import Services
+from domain.access import Principal
 
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_MAX_SUBJECT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls, for which tenant. `actor` is what audit events name."""
-
-    subject: str
-    tenant_id: str
-    scopes: frozenset[str]
-
-    @property
-    def actor(self) -> str:
-        return f"user:{self.subject}"
 
 
 def _services(request: Request) -> Services:
@@ -36,7 +22,7 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-def _principal(
+async def _principal(
     needed: SecurityScopes,
     services: ServicesDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
@@ -44,10 +30,8 @@ def _principal(
     """Raises InvalidToken, or Problem 401 without a token and 403 naming the scope that is missing."""
     if bearer is None:
         raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
-    claims = services.verify(bearer.credentials)
-    if not claims.subject.isprintable() or len(claims.subject) > _MAX_SUBJECT:
-        raise unauthenticated("the token's subject is no name")
-    missing = [scope for scope in needed.scopes if scope not in claims.scopes]
+    caller = await services.gate.principal(bearer.credentials)
+    missing = [scope for scope in needed.scopes if scope not in caller.scopes]
     if missing:
         challenge = f'Bearer realm="vanta", error="insufficient_scope", scope="{missing[0]}"'
         raise Problem(
@@ -57,7 +41,7 @@ def _principal(
             headers={"WWW-Authenticate": challenge},
             scope=missing[0],
         )
-    return Principal(claims.subject, str(claims.tenant_id), claims.scopes)
+    return caller
 
 
 # The table of scopes: a route takes the caller that its operation needs.

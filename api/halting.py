@@ -1,11 +1,11 @@
 """A halt from request to acknowledgement: in force, then heard of by every sender, then, for flatten, sold."""
 
-from api.deps import Principal
 from api.errors import Problem
 from api.schemas.halts import Halt, NewHaltBody, Scope
 from api.schemas.kills import KillAcknowledgement
 from api.services import Services
 from domain import ids
+from domain.access import Principal
 from domain.admission import Halt as Level
 from domain.errors import InvalidInput
 from domain.flattening import FlattenInput

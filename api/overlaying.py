@@ -5,10 +5,10 @@ from datetime import timedelta
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from api.deps import Principal
 from api.errors import Problem
 from api.services import Services
 from domain import ids
+from domain.access import Principal
 from domain.errors import IdempotencyKeyReused, InvalidInput
 from domain.flip_mode import EndOverlay, Extension, StartOverlay
 from domain.overlays import TTL, EndReason, NewOverlay, OverlayKind

@@ -8,10 +8,10 @@ from typing import Any
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from api.deps import Principal
 from api.errors import Problem
 from api.services import Services
 from domain import ids
+from domain.access import Principal
 from domain.errors import IdempotencyKeyReused
 from domain.intents import fingerprint, parse_intent
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput

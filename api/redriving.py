@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
-from api.deps import Principal
 from api.schemas.dead_letters import Outcome, RedriveAnswer, RedriveBody, RedriveResult
 from api.services import Services
+from domain.access import Principal
 from domain.intents import fingerprint
 from domain.mirroring import RedriveVerdict
 from domain.orders import LetterState

@@ -1,11 +1,12 @@
 """What the routes work with: opened once per process by the lifespan, injected everywhere else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from domain.access import Principal
 from domain.credentials import CredentialTest, Which
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, Extension, StartOverlay
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
     from adapters.store.registry import Registry
     from adapters.store.rotation import KeyRotation
     from adapters.store.settlement import SettlementStore
-    from adapters.tokens import Claims
+
+
+class Gatekeeper(Protocol):
+    """What `adapters.identity.gate.Gate` offers."""
+
+    async def principal(self, token: str) -> Principal: ...
 
 
 class Tester(Protocol):
@@ -89,8 +95,6 @@ class OrderEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`verify` turns a bearer token into claims or raises InvalidToken."""
-
     registry: "Registry"
     reads: "Reads"
     settlement: "SettlementStore"
@@ -110,6 +114,6 @@ class Services:
     overlays: "OverlayStore"
     flips: FlipEngine
     readiness: Readiness
-    verify: "Callable[[str], Claims]"
+    gate: Gatekeeper
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

@@ -3,6 +3,7 @@
 from models.audit import AuditEvent, OutboxEvent
 from models.delivery import Attempt, DeadLetter, Fill
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
+from models.identity import ApiKey, Identity, Invitation, LoginAttempt, RefreshToken, ServiceAccount, Session
 from models.markets import MarketCalendar, MarketSession
 from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
@@ -13,6 +14,7 @@ from models.venues import FollowerBalance, OrderLeg, StreamRefusal
 
 __all__ = [
     "Allotment",
+    "ApiKey",
     "Attempt",
     "AuditEvent",
     "Credential",
@@ -24,9 +26,12 @@ __all__ = [
     "FollowerOrder",
     "Hedge",
     "IdempotencyKey",
+    "Identity",
     "IngestedEntry",
     "Instrument",
+    "Invitation",
     "Kill",
+    "LoginAttempt",
     "ManagerOrder",
     "MarketCalendar",
     "MarketSession",
@@ -39,9 +44,12 @@ __all__ = [
     "Price",
     "PriceHistory",
     "Reconciliation",
+    "RefreshToken",
     "Residue",
     "RowHistory",
     "Sender",
+    "ServiceAccount",
+    "Session",
     "Snapshot",
     "SnapshotPage",
     "StreamRefusal",

@@ -27,6 +27,8 @@ class User(SQLModel, table=True):
     email: str
     role: str
     oidc_sub: str | None = Field(default=None, unique=True)
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    created_at: datetime = timestamp(now=True)
 
 
 class Subscription(SQLModel, table=True):

@@ -3,9 +3,9 @@
 import json
 import uuid
 from datetime import UTC, datetime
-from typing import get_args
 
-from adapters.tokens import Role, mint
+from adapters.tokens import mint
+from domain.access import Role
 from settings import Settings
 from stack.errors import StackError
 
@@ -17,17 +17,15 @@ def dev_token(
     key = settings.auth.signing_key
     if not settings.is_embedded or key is None:
         raise StackError("dev-token works in the embedded profile only; get a token from your identity provider")
-    known: tuple[Role, ...] = get_args(Role)
-    match = next((name for name in known if name == role), None)
-    if match is None:
-        raise StackError(f"no role {role!r}; there are: {', '.join(known)}")
+    if role not in list(Role):
+        raise StackError(f"no role {role!r}; there are: {', '.join(Role)}")
     return mint(
         json.loads(key.get_secret_value()),
         issuer=settings.auth.issuer,
         audience=settings.auth.audience,
         subject=subject,
         tenant_id=tenant_id,
-        role=match,
+        role=Role(role),
         scopes=scopes.split(),
         ttl_s=ttl_s,
         now=datetime.now(UTC),

@@ -1,6 +1,6 @@
 """One pool of connections; every transaction is a tenant's and sees that tenant's rows only (row-level security)."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -10,7 +10,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import TextClause, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -114,6 +114,13 @@ class Database:
         """Raises what the driver raises when the database is out of reach."""
         async with self._engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
+
+    async def lookup(self, statement: TextClause, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The first row of what answers before a tenant is known: a function of the owner's."""
+        with _translated():
+            async with self._engine.connect() as connection:
+                found = (await connection.execute(statement, values)).mappings().first()
+        return None if found is None else dict(found)
 
     async def tenant_of_vault(self, vault_id: str) -> str | None:
         """Whose vault it is; for entries that name a vault and no tenant."""

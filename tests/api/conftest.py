@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.trial import CredentialTester
+from adapters.identity.gate import Gate
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.secretbox import SecretBox
@@ -332,7 +333,7 @@ async def client(
             overlays=OverlayStore(database),
             flips=flips,
             readiness=Readiness({}, frozenset()),
-            verify=token_verifier(settings),
+            gate=Gate(database, token_verifier(settings), sessionless=True),
             max_body_bytes=settings.api.max_body_bytes,
         )
         await redis.aclose()

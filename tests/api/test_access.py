@@ -7,6 +7,7 @@ import pytest
 
 from adapters.tokens import mint
 from api.app import create_app
+from domain.access import Role
 from settings import Settings
 from stack.credentials import Credentials
 from tests.api.conftest import SCOPES, Caller, problem
@@ -125,7 +126,7 @@ async def test_forged_expired_and_garbled_tokens_are_refused(caller: Caller, set
         audience=settings.auth.audience,
         subject="mallory",
         tenant_id=uuid.UUID(caller.tenant_id),
-        role="owner",
+        role=Role.OWNER,
         scopes=SCOPES,
         ttl_s=3_600,
         now=datetime.now(UTC),

@@ -18,7 +18,10 @@ from settings import Settings
 from tests.adapters.store.conftest import ACTOR
 
 assert models.__all__
-SHARED = {"instruments", "market_calendars", "market_sessions", "platform_halts", "price_history", "prices", "senders"}
+SHARED = {
+    "instruments", "login_attempts", "market_calendars", "market_sessions", "platform_halts", "price_history", "prices",
+    "senders",
+}  # fmt: skip
 OWNED = sorted(name for name in SQLModel.metadata.tables if name not in SHARED)
 READABLE = [name for name in OWNED if name != "outbox"]
 # What a tenant has after the fixture has run.

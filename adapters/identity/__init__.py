@@ -1,0 +1,1 @@
+"""Who calls: logins, tokens, keys, and what they are worth at this moment."""

@@ -1,0 +1,70 @@
+"""Who calls and what he may do: the one table of roles and their scopes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a member of a tenant is; a follower is none and sees only itself."""
+
+    OWNER = "owner"
+    OPS = "ops"
+    AUDITOR = "auditor"
+    FOLLOWER = "follower"
+
+
+class Scope(StrEnum):
+    """What a token allows. `ADMIN` is the platform's own: no role of a tenant has it."""
+
+    VAULT_READ = "vault:read"
+    MIRROR_MANAGE = "mirror:manage"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
+    FOLLOWER_MANAGE = "follower:manage"
+    FOLLOWER_SELF = "follower:self"
+    BILLING_READ = "billing:read"
+    BILLING_MANAGE = "billing:manage"
+    AUDIT_READ = "audit:read"
+    TENANT_MANAGE = "tenant:manage"
+    ADMIN = "admin"
+
+
+_S = Scope
+_READS = frozenset({_S.VAULT_READ, _S.ORDERS_READ, _S.AUDIT_READ})
+_OPERATES = _READS | {_S.MIRROR_MANAGE, _S.ORDERS_WRITE, _S.FOLLOWER_MANAGE}
+SCOPES: Mapping[Role, frozenset[Scope]] = {
+    Role.OWNER: _OPERATES | {_S.BILLING_READ, _S.BILLING_MANAGE, _S.TENANT_MANAGE},
+    Role.OPS: _OPERATES,
+    Role.AUDITOR: _READS | {_S.BILLING_READ},
+    Role.FOLLOWER: frozenset({_S.FOLLOWER_SELF}),
+}
+
+
+class Kind(StrEnum):
+    """What a caller is; audit events name him by kind and subject."""
+
+    USER = "user"
+    FOLLOWER = "follower"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, for which tenant. `actor` is what audit events name.
+
+    `session_id`: of the login that his token comes from; None for API keys, and for tokens that are minted for trials
+    on the embedded stack. `follower_id`: of a follower, who sees nothing but what is his.
+    """
+
+    subject: str
+    tenant_id: str
+    scopes: frozenset[str]
+    kind: Kind = Kind.USER
+    role: Role | None = None
+    session_id: str | None = None
+    follower_id: str | None = None
+
+    @property
+    def actor(self) -> str:
+        return f"{self.kind}:{self.subject}"

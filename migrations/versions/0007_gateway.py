@@ -1,0 +1,153 @@
+"""What an API needs that faces the internet: identities, logins, invitations, accounts of programs"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+# Compared as text, so that the policies only filter and never choose an index, see migration 0004.
+ME = "tenant_id::text = current_setting('vanta.tenant_id', true)"
+GRANTS: dict[str, str] = {
+    "identities": "SELECT, INSERT",
+    "sessions": "SELECT, INSERT, UPDATE",
+    "refresh_tokens": "SELECT, INSERT, UPDATE",
+    "invitations": "SELECT, INSERT, UPDATE",
+    "service_accounts": "SELECT, INSERT, UPDATE",
+    "api_keys": "SELECT, INSERT, UPDATE",
+}
+SHARED: dict[str, str] = {"login_attempts": "SELECT, INSERT, UPDATE"}
+
+
+def upgrade() -> None:
+    _people()
+    _logins()
+    _programs()
+    _secure()
+
+
+def _now(name: str) -> sa.Column[object]:
+    return sa.Column(name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
+
+
+def _time(name: str, *, nullable: bool = True) -> sa.Column[object]:
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
+
+
+def _text(name: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.String(), nullable=nullable)
+
+
+def _tenant() -> sa.Column[object]:
+    return sa.Column("tenant_id", sa.Uuid(), sa.ForeignKey("tenants.tenant_id"), nullable=False)
+
+
+def _follower() -> sa.Column[object]:
+    return sa.Column("follower_id", sa.String(), sa.ForeignKey("followers.follower_id"), nullable=True)
+
+
+def _user() -> sa.Column[object]:
+    return sa.Column("user_id", sa.Uuid(), sa.ForeignKey("users.user_id"), nullable=True)
+
+
+def _people() -> None:
+    op.add_column("users", sa.Column("status", sa.String(), server_default="active", nullable=False))
+    op.add_column("users", _now("created_at"))
+    op.create_table(
+        "identities",
+        _text("issuer"), _text("subject"), _tenant(), _user(), _follower(), _now("created_at"),
+        sa.PrimaryKeyConstraint("issuer", "subject"),
+        sa.CheckConstraint("num_nonnulls(user_id, follower_id) = 1", name="ck_identities_one"),
+    )  # fmt: skip
+    op.create_index("ix_identities_tenant_id", "identities", ["tenant_id"])
+    op.create_table(
+        "invitations",
+        _text("invitation_id"), _tenant(), _text("token_hash"), _text("email"), _text("role"), _follower(),
+        _text("invited_by"), _now("created_at"), _time("expires_at", nullable=False), _time("accepted_at"),
+        _time("revoked_at"),
+        sa.PrimaryKeyConstraint("invitation_id"),
+        sa.UniqueConstraint("token_hash"),
+    )  # fmt: skip
+    op.create_index("ix_invitations_tenant_id", "invitations", ["tenant_id"])
+
+
+def _logins() -> None:
+    op.create_table(
+        "login_attempts",
+        _text("state_hash"), _text("nonce"), _text("code_challenge"), _text("redirect_uri"),
+        _text("invitation_hash", nullable=True), _now("created_at"), _time("expires_at", nullable=False),
+        _time("used_at"),
+        sa.PrimaryKeyConstraint("state_hash"),
+    )  # fmt: skip
+    op.create_table(
+        "sessions",
+        _text("session_id"), _tenant(), _user(), _follower(), _now("created_at"),
+        _time("expires_at", nullable=False), _time("revoked_at"), _text("revoked_reason", nullable=True),
+        sa.PrimaryKeyConstraint("session_id"),
+        sa.CheckConstraint("num_nonnulls(user_id, follower_id) = 1", name="ck_sessions_one"),
+    )  # fmt: skip
+    for column in ("tenant_id", "user_id", "follower_id"):
+        op.create_index(f"ix_sessions_{column}", "sessions", [column])
+    op.create_table(
+        "refresh_tokens",
+        _text("token_hash"), sa.Column("session_id", sa.String(), sa.ForeignKey("sessions.session_id"), nullable=False),
+        _tenant(), _now("issued_at"), _time("expires_at", nullable=False), _time("used_at"),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )  # fmt: skip
+    op.create_index("ix_refresh_tokens_session_id", "refresh_tokens", ["session_id"])
+    # A token says which login it comes from; whose that is, and what he may do now, is told before a tenant is known.
+    op.execute(
+        """
+        CREATE FUNCTION session_of(wanted text) RETURNS TABLE (
+          tenant_id uuid, user_id uuid, follower_id text, role text, tenant_status text, user_status text,
+          expires_at timestamptz, revoked_at timestamptz
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT s.tenant_id, s.user_id, s.follower_id::text, coalesce(u.role, 'follower')::text, t.status::text,
+                 coalesce(u.status, 'active')::text, s.expires_at, s.revoked_at
+          FROM public.sessions s
+          JOIN public.tenants t ON t.tenant_id = s.tenant_id
+          LEFT JOIN public.users u ON u.user_id = s.user_id
+          WHERE s.session_id = wanted
+        $$
+        """
+    )
+    _for_the_application("session_of(text)")
+
+
+def _programs() -> None:
+    op.create_table(
+        "service_accounts",
+        _text("account_id"), _tenant(), _text("name"),
+        sa.Column("scopes", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        _text("created_by"), _now("created_at"), _time("disabled_at"),
+        sa.PrimaryKeyConstraint("account_id"),
+    )  # fmt: skip
+    op.create_index("ix_service_accounts_tenant_id", "service_accounts", ["tenant_id"])
+    op.create_table(
+        "api_keys",
+        _text("key_id"),
+        sa.Column("account_id", sa.String(), sa.ForeignKey("service_accounts.account_id"), nullable=False),
+        _tenant(), _text("key_hash"), _text("created_by"), _now("created_at"), _time("expires_at"), _time("revoked_at"),
+        sa.PrimaryKeyConstraint("key_id"),
+        sa.UniqueConstraint("key_hash"),
+    )  # fmt: skip
+    op.create_index("ix_api_keys_account_id", "api_keys", ["account_id"])
+
+
+def _for_the_application(function: str) -> None:
+    op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vanta_app")
+
+
+def _secure() -> None:
+    for table, rights in GRANTS.items():
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        op.execute(f"CREATE POLICY tenant ON {table} TO vanta_app USING ({ME}) WITH CHECK ({ME})")
+        op.execute(f"GRANT {rights} ON {table} TO vanta_app")
+    for table, rights in SHARED.items():
+        op.execute(f"GRANT {rights} ON {table} TO vanta_app")
+
+
+def downgrade() -> None:
+    raise RuntimeError("logins and accounts have no place in the older tables; restore a backup")
