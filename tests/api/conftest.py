@@ -40,6 +40,7 @@ from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, token_verifier
 from api.readiness import Readiness
 from api.services import Services
+from domain.access import Role
 from domain.errors import VenueRefused
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, EndOverlay, ExtendOverlay, Extension, StartOverlay
@@ -52,6 +53,7 @@ from models import Instrument
 from settings import Settings
 from stack.dev_token import dev_token
 from temporal.orders import EngineUnavailable
+from tests.api.logins import Login, log_in
 
 SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
 COUNTED = (
@@ -210,6 +212,22 @@ class Caller:
     def token(self, scopes: Iterable[str], **more: Any) -> str:
         tenant_id = uuid.UUID(self.tenant_id)
         return dev_token(self.settings, tenant_id=tenant_id, role="owner", scopes=" ".join(scopes), **more)
+
+    async def login(self, role: Role = Role.OWNER, **more: Any) -> Login:
+        """Of a new user of the role, or of `user_id=` or `follower_id=`; see `log_in`."""
+        return await log_in(self.database, self.settings, self.tenant_id, role, **more)
+
+    async def session_token(self, role: Role = Role.OWNER, **more: Any) -> str:
+        """The token of such a login: other than `token`, it counts only as long as its session and its user do."""
+        return (await self.login(role, **more)).token
+
+    async def follower(self, vault_id: str | None = None, label: str = "Bob") -> str:
+        """A new one, in a new vault unless it is named."""
+        vault_id = vault_id or await self.vault()
+        hook = {"label": label, "webhook": {"url": "https://follower.example/"}}
+        made = await self.post(f"/v1/vaults/{vault_id}/followers", hook)
+        assert made.status_code == 201, made.text
+        return str(made.json()["follower_id"])
 
     def only(self, *scopes: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(scopes)}"}
