@@ -151,7 +151,7 @@ def reconnect_wait(line: str, failures: int, first: timedelta, most: timedelta, 
     `asked_s` is what the venue asked for; like our own waits it counts for `most` at the longest.
     """
     doubled = min(first * (1 << min(failures - 1, 16)), most)
-    spread = doubled * float(1 + jitter(line, failures))
+    spread = doubled * int((1 + jitter(line, failures)) * 10_000) // 10_000
     return max(spread, min(timedelta(seconds=asked_s or 0), most))
 
 
