@@ -33,8 +33,8 @@ down: $(STAMP) ## stop the embedded stack
 status: $(STAMP) ## what runs, and where
 	@$(BIN)/vanta status
 
-test: $(STAMP) ## every test, on the real embedded servers
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## every test, on the real embedded servers; two processes, each with servers of its own
+	@$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist worksteal
 
 soak: $(STAMP) ## random lives of a vault, many and long; SEEDS="100 101" STEPS=2000
 	@VANTA_MACHINE_SEEDS="$(or $(SEEDS),$(shell seq -s' ' 100 160))" VANTA_MACHINE_STEPS=$(or $(STEPS),1000) $(BIN)/python -m pytest tests/machine
