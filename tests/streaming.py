@@ -70,7 +70,7 @@ class ToldAlpaca(AlpacaBroker):
                 del self.lines[credentials.key_id]
 
     async def connected(self, follower_id: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while follower_id not in self.lines:
                 await asyncio.sleep(0.02)
 
@@ -108,7 +108,7 @@ class Streams:
         """All that the account's line has told is done with: it has been cut after that, and stands again."""
         before = self.broker.lines[follower]
         self.broker.break_line(follower)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.broker.lines.get(follower, before) is before:
                 await asyncio.sleep(0.02)
 
@@ -135,7 +135,7 @@ async def filled_between_polls(world: World, mo_id: str, follower: str, fo_id: s
 async def between_polls(world: World, mo_id: str, follower: str) -> None:
     """Return when the order's owner will not ask for it within POLL_AWAY_S."""
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower))
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while not await polls_late(owner):
             await asyncio.sleep(0.05)
 

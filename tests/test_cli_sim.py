@@ -35,7 +35,7 @@ async def _started(*args: str) -> tuple[asyncio.subprocess.Process, asyncio.Stre
 
 async def _until(output: asyncio.StreamReader, end: str) -> str:
     text = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while end not in text:
             line = await output.readline()
             assert line, text

@@ -198,7 +198,7 @@ class World:
         order = MirrorOrderInput(self.tenant_id, mo_id, intent, meta, intents.fingerprint(raw), "api", ACTOR)
         return await self.orders.admit(order)
 
-    async def settled(self, mo_id: str, timeout_s: int = 60) -> MirrorResult:
+    async def settled(self, mo_id: str, timeout_s: int = 150) -> MirrorResult:
         """The order's result; fails the test when it is not there in time."""
         handle = self.temporal.get_workflow_handle(workflow_ids.mirror(mo_id), result_type=MirrorResult)
         async with asyncio.timeout(timeout_s):
@@ -214,7 +214,7 @@ class World:
         found = await self.rows("SELECT * FROM follower_orders WHERE mo_id = %s", mo_id)
         return {row["follower_id"]: row for row in found}
 
-    async def until(self, mo_id: str, holds: Callable[[dict[str, dict[str, Any]]], bool], timeout_s: int = 30) -> None:
+    async def until(self, mo_id: str, holds: Callable[[dict[str, dict[str, Any]]], bool], timeout_s: int = 90) -> None:
         """Wait for a condition on the order's follower orders."""
         async with asyncio.timeout(timeout_s):
             while not ((orders := await self.follower_orders(mo_id)) and holds(orders)):

@@ -181,7 +181,7 @@ async def running(work: Any) -> AsyncIterator[asyncio.Task[Any]]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.001)
 

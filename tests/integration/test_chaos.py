@@ -13,7 +13,7 @@ BRIDGED = 15
 
 async def _crowd(world: World) -> str:
     vault = await world.vault()
-    slow = Behaviour(delay_ms=400)
+    slow = Behaviour(delay_ms=1_500)  # a busy machine must see the wave while it is under way
     for _ in range(WEBHOOKS):
         await world.webhook(vault, slow)
     for _ in range(BRIDGED):
@@ -38,7 +38,7 @@ async def _check_outcome(world: World, mo_id: str) -> None:
 
 async def _in_mid_wave(world: World, mo_id: str) -> None:
     """Return when some of the wave has arrived and some has not."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             ids = {o["fo_id"] for o in (await world.follower_orders(mo_id)).values()}
             arrived = len([d for d in world.receiver.deliveries() if d.delivery_id in ids])

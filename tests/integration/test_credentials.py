@@ -94,11 +94,11 @@ async def test_an_order_whose_fate_is_open_waits_for_the_new_key_and_is_found_wi
     one = await Bridged(world, vault).enrol(Trading(fault=Fault(kind=FaultKind.HANG_AFTER_BOOKING)))
     other = await Bridged(world, vault).enrol()
     mo_id = (await world.submit(vault, "buy", 10)).mo_id
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not world.alpaca.orders((await fo_id(world, mo_id, one)) or ""):
             await asyncio.sleep(0.02)
     one.renew_at_broker()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await one.status() != ("broken", "bad_credentials"):
             await asyncio.sleep(0.1)
     orders = await world.follower_orders(mo_id)

@@ -10,7 +10,7 @@ from adapters.brokers.coinbase import CoinbaseBroker
 from simulators.market.behaviour import Behaviour as Trading
 from simulators.market.behaviour import Fault, FaultKind, Life
 from temporal import ids as workflow_ids
-from tests.streaming import listening, polls_late
+from tests.streaming import POLL_AWAY_S, listening, polls_late
 from tests.world import COINS, World
 
 
@@ -105,13 +105,13 @@ async def test_a_fill_that_the_websocket_tells_ends_the_order_before_the_next_po
         mo_id = (await world.submit(vault, "buy", "0.4", "ETH-USD", **order)).mo_id
         await world.until(mo_id, lambda o: follower in o and o[follower]["state"] == "ack")
         owner = world.temporal.get_workflow_handle(workflow_ids.follower_order(mo_id, follower))
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while follower not in world.coinbase.exchange.feed.listened or not await polls_late(owner):
                 await asyncio.sleep(0.05)
         world.coinbase.lose_events(lost, follower)
         world.coinbase.set_product("ETH-USD", Decimal(2_890))
         world.coinbase.set_product("ETH-USD", COINS["ETH-USD"])
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(POLL_AWAY_S):
             assert await owner.result() == "confirmed"
     assert await world.holding(follower, "ETH-USD") == Decimal("0.4")
     [fill] = await world.rows("SELECT price, source FROM fills WHERE follower_id = %s", follower)

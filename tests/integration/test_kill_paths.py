@@ -49,7 +49,7 @@ async def test_a_sender_that_is_stopped_delays_the_answer_and_sends_nothing_when
     try:
         waiting = {d.follower_id for d in world.receiver.deliveries()}
         # Few enough to be killed before the one that is stopped counts as fenced, 2 s after its last look.
-        unsent = [f for f in followers if f not in waiting][-20:]
+        unsent = [f for f in followers if f not in waiting][-8:]
         assert unsent
         for follower in unsent:
             await world.registry.update_follower(world.tenant_id, follower, {"kill_switch": True}, actor=ACTOR)

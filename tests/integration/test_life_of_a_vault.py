@@ -111,7 +111,7 @@ class Life:
         [letter] = chosen.letters.values()
         verdict = await Redrives(world.temporal, timeout_s=20).redrive(letter, actor=ACTOR)
         owner = workflow_ids.redrive(mo_id, letter.follower_id, letter.dead_letter_id)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await world.temporal.get_workflow_handle(owner).result()
         return verdict
 

@@ -52,8 +52,9 @@ async def test_a_failing_endpoint_recovers_on_its_third_attempt(world: World):
     delivery = world.receiver.delivery(order["fo_id"])
     assert delivery is not None
     first, second, third = delivery.receptions
-    assert 0.85 < second.at - first.at < 2.5
-    assert 4.4 < third.at - second.at < 7.5
+    # Never early; late by as long as a busy machine takes, but each within the next one's wait.
+    assert 0.85 < second.at - first.at < 4.4
+    assert 4.4 < third.at - second.at < 13
     assert all(r.vanta_valid and r.standard_valid for r in delivery.receptions)
 
 
@@ -135,7 +136,7 @@ async def test_a_receiver_that_confirms_a_part_leaves_the_order_partially_filled
 async def test_a_cancel_in_mid_wave_stops_the_pages_to_come_and_reaches_what_is_open_at_the_broker(world: World):
     vault = await world.vault()
     stuck = Trading(life=Life(ending="stuck", steps=2, fill_steps=1))
-    webhooks = {await world.webhook(vault, Behaviour(delay_ms=700)) for _ in range(36)}
+    webhooks = {await world.webhook(vault, Behaviour(delay_ms=1_500)) for _ in range(36)}
     accounts = {await world.bridged(vault, stuck) for _ in range(12)}
 
     def in_mid_wave(orders: dict[str, dict[str, Any]]) -> bool:

@@ -19,7 +19,7 @@ async def test_a_webhook_order_that_is_confirmed_in_part_stays_open(world: World
     admission = await world.submit(vault, "buy", 10)
     owner = world.temporal.get_workflow_handle(ids.follower_order(admission.mo_id, follower))
     await world.until(admission.mo_id, lambda o: follower in o and o[follower]["filled_qty"] == 4)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await _looks(owner):
             await asyncio.sleep(0.1)
     order = (await world.follower_orders(admission.mo_id))[follower]

@@ -24,7 +24,7 @@ async def lose_owner(world: World, mo_id: str, follower_id: str) -> None:
     """Somebody ends the workflow that waits for the fill."""
     await world.until(mo_id, lambda o: follower_id in o and o[follower_id]["state"] == "ack")
     owner = world.temporal.get_workflow_handle(ids.follower_order(mo_id, follower_id))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await owner.terminate("a test ends it")
@@ -37,7 +37,7 @@ async def lose_owner(world: World, mo_id: str, follower_id: str) -> None:
 async def untouched(world: World, follower_id: str) -> None:
     """Wait until the follower's order is older than its owner would leave it: one second in this world."""
     old = "SELECT 1 FROM follower_orders WHERE follower_id = %s AND updated_at < now() - interval '1 second'"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await world.rows(old, follower_id):
             await asyncio.sleep(0.1)
 
@@ -60,7 +60,7 @@ async def test_each_drift_has_its_cause_and_what_may_be_corrected_is_corrected_o
     for follower in (by_hand, observed):
         world.alpaca.trade_by_hand(follower, "sell", "AAPL", Decimal(4))
     world.alpaca.add_account(broken, "another secret")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while world.alpaca.exchange.accounts[missed].position_qty("AAPL") != 10:
             world.alpaca.exchange.settle(world.alpaca.exchange.accounts[missed])
             await asyncio.sleep(0.1)
@@ -155,7 +155,7 @@ async def exists(schedule: ScheduleHandle) -> bool:
 async def test_every_open_vault_has_a_schedule_that_reconciles_it(world: World):
     vault = await world.vault()
     schedule = world.temporal.get_schedule_handle(ids.reconcile(vault))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await exists(schedule):
             await asyncio.sleep(0.1)
         await schedule.trigger()

@@ -98,7 +98,7 @@ async def test_a_key_that_is_revoked_ends_its_own_stream_and_is_said(world: Worl
     revoked, other_mo, _ = await open_order(world)
     world.alpaca.revoke(revoked)
     ref = credential_ref(revoked, "alpaca")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (
             told := await world.rows("SELECT actor FROM audit_events WHERE entity_id = %s AND action = 'broken'", ref)
         ):

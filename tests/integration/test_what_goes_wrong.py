@@ -91,7 +91,7 @@ async def test_a_restart_does_not_re_send(world: World):
 
 
 async def _under_submission(world: World, fo_id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not world.alpaca.orders(fo_id):
             await asyncio.sleep(0.01)
 

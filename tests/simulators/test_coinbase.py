@@ -227,7 +227,7 @@ async def test_more_requests_than_thirty_a_second_are_too_many():
 
 async def _heard(place: Place, count: int) -> Sequence[VenueOrder | None]:
     found: list[VenueOrder | None] = []
-    async with asyncio.timeout(10), aclosing(place.broker.reports(place.credentials)) as reports:
+    async with asyncio.timeout(60), aclosing(place.broker.reports(place.credentials)) as reports:
         async for report in reports:
             found.append(report)
             if len(found) == 1:

@@ -43,7 +43,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 async def heard(subscription: Subscription, count: int) -> list[OrderEvent]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return [await anext(subscription) for _ in range(count)]
 
 

@@ -24,7 +24,7 @@ async def test_a_pause_of_the_marks_outlives_a_start_and_their_interval_does_not
 async def test_reference_data_is_refreshed_at_once_only_when_its_schedule_is_first_made(local: WorkflowEnvironment):  # noqa: F811
     handle = local.client.get_schedule_handle(ids.REFERENCE)
     await ensure_reference(local.client, every_s=86_400, at_once=True)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await handle.describe()).info.num_actions == 0:
             await asyncio.sleep(0.05)
     await ensure_reference(local.client, every_s=3_600, at_once=True)
@@ -49,7 +49,7 @@ async def test_streams_begin_at_once_where_they_are_on(local: WorkflowEnvironmen
     assert (await handle.describe()).info.num_actions == 0
     for _ in range(2):
         await ensure_streams(local.client, "alpaca", every=every, paused=False)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (described := await handle.describe()).info.num_actions == 0:
             await asyncio.sleep(0.05)
     assert not described.schedule.state.paused

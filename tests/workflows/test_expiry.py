@@ -66,7 +66,7 @@ async def test_without_an_expiry_an_open_order_waits_for_its_followers(skipping:
     fake.delivering = {"FO-0": asyncio.Event()}
     async with serving(skipping, fake):
         handle = await start(skipping, fake, None)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while fake.calls.count("deliver FO-0") < 5:
                 await skipping.sleep(timedelta(hours=1))
         assert EXPIRE not in fake.calls
@@ -79,7 +79,7 @@ async def test_an_order_can_expire_while_its_waves_are_under_way(local: Workflow
     fake.admission = replace(fake.admission, expires_at=await local.get_current_time())
     async with ordering(local, fake) as orders:
         await orders.admit(order)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while EXPIRE not in fake.calls:
                 await asyncio.sleep(0.02)
         fake.wave_ends.set()
@@ -93,7 +93,7 @@ async def test_an_order_that_has_expired_cannot_be_cancelled(local: WorkflowEnvi
     fake.admission = replace(fake.admission, expires_at=await local.get_current_time())
     async with ordering(local, fake) as orders:
         await orders.admit(order)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "**expired**" not in await _details(local, order):
                 await asyncio.sleep(0.05)
         with pytest.raises(WorkflowUpdateFailedError) as refused:

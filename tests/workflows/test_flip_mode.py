@@ -56,7 +56,7 @@ def handle_of(env: WorkflowEnvironment, start: StartOverlay) -> WorkflowHandle[A
 
 
 async def result_of(env: WorkflowEnvironment, start: StartOverlay) -> Overlay:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await handle_of(env, start).result()
 
 

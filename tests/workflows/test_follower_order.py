@@ -160,7 +160,7 @@ def own(**fields: Any) -> PendingOrder:
 
 async def _waiting(handle: WorkflowHandle[Any, str]) -> None:
     """Return when an activity of the workflow has failed and waits for its next attempt."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             activities = (await handle.describe()).raw_description.pending_activities
             if any(
@@ -204,7 +204,7 @@ async def test_a_cancel_lets_an_attempt_on_the_wire_have_its_answer(
     fake.wire = asyncio.Event()
     async with workers(local, fake):
         handle = await start(local, order)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await fake.sending.wait()
         await handle.signal(FollowerOrderWorkflow.cancel)
         fake.cancelled = True
@@ -263,7 +263,7 @@ async def test_a_streamed_report_cuts_each_wait_short_and_no_attempt(local: Work
         await _waiting(handle)
         fake.move(reported(fake.order, venue_order(V.WORKING), "alpaca"))
         await handle.signal(FollowerOrderWorkflow.venue_reported)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not fake.times("confirm"):
                 await asyncio.sleep(0.01)
         await _waiting(handle)

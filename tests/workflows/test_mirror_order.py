@@ -43,12 +43,12 @@ def handle_of(env: WorkflowEnvironment, order: MirrorOrderInput) -> WorkflowHand
 
 
 async def result_of(env: WorkflowEnvironment, order: MirrorOrderInput) -> MirrorResult:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await handle_of(env, order).result()
 
 
 async def _hanging(fake: FakeMirroring, fo_id: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await fake.delivering[fo_id].wait()
 
 
@@ -177,7 +177,7 @@ async def test_an_order_that_is_due_gets_its_owner_while_another_pages_wave_last
     order, fake = fresh(), FakeMirroring([slow, failed], shards=2)
     fake.due = [failed]
     fake.wave_ends = asyncio.Event()  # set by the failed order's next attempt: without it, no wave ever ends
-    async with ordering(local, fake) as orders, asyncio.timeout(30):
+    async with ordering(local, fake) as orders, asyncio.timeout(60):
         await orders.admit(order)
         await result_of(local, order)
     assert fake.calls[:4] == ["admit", "wave webhook", "wave webhook", "deliver FO-1"]

@@ -79,7 +79,7 @@ async def test_a_retry_that_is_due_does_not_wait_for_the_waves_slowest_receiver(
     fake = FakeMirroring([slow, failed])
     fake.due = [failed]
     fake.wave_ends = asyncio.Event()  # set by the failed order's next attempt: without it, the wave never ends
-    async with serving(skipping, fake), asyncio.timeout(30):
+    async with serving(skipping, fake), asyncio.timeout(60):
         await (await start(skipping, fresh())).result()
     assert fake.calls[:4] == ["expand 0", "wave webhook", "deliver FO-1", "list"]
     assert sorted(fake.calls[4:]) == ["deliver FO-0"]
@@ -120,7 +120,7 @@ async def test_a_page_that_is_held_hands_over_only_what_is_due_until_it_is_relea
     fake = FakeMirroring([waiting, due])
     fake.due = [due]
     fake.delivering = {"FO-1": asyncio.Event()}
-    async with serving(local, fake), asyncio.timeout(30):
+    async with serving(local, fake), asyncio.timeout(60):
         handle = await start(local, fresh(wave=False, held=True))
         await _hanging(fake, "FO-1")
         assert fake.calls == ["deliver FO-1"]
@@ -150,7 +150,7 @@ async def test_no_more_children_are_being_started_at_once_than_the_window_lets(l
 
 async def _hanging(fake: FakeMirroring, *fo_ids: str) -> None:
     """The owners of these orders have made an attempt and wait an hour for the next one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for fo_id in fo_ids:
             await fake.delivering[fo_id].wait()
 
@@ -162,7 +162,7 @@ async def test_an_owner_that_an_operator_ended_is_not_the_others_trouble(local: 
         handle = await start(local, page)
         await _hanging(fake, "FO-1")
         await local.client.get_workflow_handle(ids.follower_order(page.mo_id, "F_1")).terminate("by hand")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await handle.result()
     assert {"deliver FO-0", "deliver FO-2"} <= set(fake.calls)
 
@@ -175,7 +175,7 @@ async def test_a_cancel_reaches_every_owner_that_is_still_at_work(local: Workflo
         await _hanging(fake, "FO-0", "FO-2")
         fake.delivering.clear()
         await handle.signal(MirrorShardWorkflow.cancel)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await handle.result()
     assert fake.calls.count("deliver FO-0") == fake.calls.count("deliver FO-2") == 2
 
@@ -189,7 +189,7 @@ async def test_a_cancel_that_crosses_with_an_owners_end_harms_nobody(local: Work
         await _hanging(fake, "FO-0", "FO-1")
         fake.delivering.clear()
         await handle.signal(MirrorShardWorkflow.cancel)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await handle.result()
     assert crossing.ended
     assert fake.calls.count("deliver FO-1") == 2

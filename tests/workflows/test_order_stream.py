@@ -97,11 +97,11 @@ async def test_the_console_shows_how_the_streams_do(local: WorkflowEnvironment):
         handle = await start(local)
         await until(lambda: len(fake.running) == 1)
         found = await HeartbeatShards(local.client).tallies(handle.id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while found != [fake.tally]:
                 found = await HeartbeatShards(local.client).tallies(handle.id)
         fake.tally = StreamTally(10, 9, 1, 4, 8, 1_700_000_001)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await handle.describe()).typed_search_attributes.get(sa.STATE) != "degraded":
                 await asyncio.sleep(0.05)
         details = await handle.query("__temporal_workflow_metadata")

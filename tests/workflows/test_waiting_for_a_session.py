@@ -116,11 +116,11 @@ async def test_a_cancel_at_the_very_opening_waits_for_the_release_and_reaches_it
     fake.release_holds = asyncio.Event()
     async with ordering(local, fake) as orders:
         await orders.admit(order)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "release" not in fake.calls:
                 await asyncio.sleep(0.02)
         cancelling = asyncio.create_task(orders.cancel(order.mo_id, actor="user:test"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await _asked_to_cancel(local, order):
                 await asyncio.sleep(0.05)
         fake.release_holds.set()

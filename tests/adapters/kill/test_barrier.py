@@ -42,7 +42,7 @@ class Killing:
         running = asyncio.create_task(made.run())
         self.closing.push_async_callback(_ended, running)
         await made.ready()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while redis is None and made.opens_held:
                 await asyncio.sleep(0.01)
         return made
@@ -75,7 +75,7 @@ async def killing_of(settings: Settings, database: Database, tenant: str) -> Asy
     async with made.closing:
         yield made
     # Those that are gone must not be waited for by the next test's switch.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len((await store.senders(FENCE_S))[1]) > others:
             await asyncio.sleep(0.05)
 

@@ -131,5 +131,5 @@ class Pause:
         if self._marker in statement:
             self.pid = cursor.connection.info.backend_pid
             self.reached.set()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self.go_on.wait()

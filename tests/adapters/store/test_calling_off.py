@@ -192,7 +192,7 @@ async def test_a_settle_that_comes_during_a_cancel_waits_and_leaves_it_cancelled
     cancelling = asyncio.create_task(slow.cancel(floor.tenant_id, mo_id, ACTOR))
     await asyncio.wait_for(pause.reached.wait(), 30)
     settling = asyncio.create_task(settlement(floor).settle(floor.tenant_id, mo_id))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await floor.rows("SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", pause.pid):
             await asyncio.sleep(0.01)
     pause.go_on.set()

@@ -171,7 +171,7 @@ async def test_a_mark_that_waits_for_an_order_sees_all_of_it(floor: Floor, marks
         )
         marking = group.create_task(mark(floor, marks))
         waits = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await floor.rows(waits, row["pid"]):
                 await asyncio.sleep(0.02)
     assert marking.result() == "marked"

@@ -140,7 +140,7 @@ async def test_an_order_outside_the_vaults_session_is_refused(floor: Floor) -> N
 
 
 async def _blocked_by(floor: Floor, pid: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await floor.rows("SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", pid):
             await asyncio.sleep(0.01)
 

@@ -90,7 +90,7 @@ async def test_closing_lets_go_of_hanging_requests_and_books_nothing_late():
             )
             for name in ("FO-1", "FO-2")
         ]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             for name in ("FO-1", "FO-2"):
                 while not await _arrived(session, simulator, name):
                     pass
@@ -110,7 +110,7 @@ async def test_the_process_prints_its_url_and_ends_on_sigterm():
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             url = json.loads(await process.stdout.readline())["url"]
             async with aiohttp.ClientSession() as session, session.get(url + "/_control/health") as response:
                 assert response.status == 200
