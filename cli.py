@@ -59,6 +59,7 @@ def up(
     ui_port: Port = None,
     temporal_port: Port = None,
     postgres_port: Port = None,
+    oidc_port: Port = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table when ready.")] = False,
 ) -> None:
     """Start the embedded servers, the API and the workers, and keep them running until Ctrl-C."""
@@ -71,7 +72,7 @@ def up(
         _show(state, as_json)
         return
     fixed = {"api": api_port, "temporal_ui": ui_port, "temporal": temporal_port, "postgres": postgres_port}
-    ports = {name: port for name, port in fixed.items() if port is not None}
+    ports = {name: port for name, port in {**fixed, "oidc": oidc_port}.items() if port is not None}
     if detach:
         _up_detached(layout.data, ports, servers_only=servers_only, as_json=as_json)
     else:
@@ -84,7 +85,7 @@ def _up_foreground(data: Path, ports: dict[str, int], *, servers_only: bool, as_
     from stack.view import progress
 
     report = progress(_console(error=as_json))
-    stack = Stack(data, ports=ports, report=report)
+    stack = Stack(data, ports=ports, report=report, login=True)
     supervisor = Supervisor(stack, report, servers_only=servers_only)
     if not supervisor.run(lambda state: None if quiet else _show(state, as_json)):
         raise typer.Exit(130)

@@ -1,5 +1,6 @@
 """The embedded stack as an object: real servers on loopback ports, and the product's own processes."""
 
+import asyncio
 import os
 import sys
 import threading
@@ -13,15 +14,16 @@ from typing import BinaryIO, Self
 from settings import Settings
 from stack import connection, control
 from stack.credentials import Credentials, load_credentials
-from stack.environment import env_file_text, load_settings, process_env, settings_env
+from stack.environment import env_file_text, load_settings, oidc_issuer, process_env, settings_env
 from stack.errors import StackError
 from stack.files import Layout, acquire_lock, write_private
+from stack.people import PEOPLE
 from stack.ports import HOST, allocate
 from stack.postgres import postgres_spec
 from stack.postgres_home import prepare_home
 from stack.probes import exists, http_status
 from stack.process import Process, ProcessSpec
-from stack.servers import nats_spec, redis_spec, require_packages, s3_spec, temporal_spec
+from stack.servers import nats_spec, oidc_spec, redis_spec, require_packages, s3_spec, temporal_spec
 from stack.state import ComponentState, Identity, StackState
 
 # Name → role. Two processes send: each has one processor's worth of requests in it.
@@ -39,8 +41,9 @@ class Stack:
     """Starts, watches and stops everything under one data directory. Thread-safe for kill/restart/stop.
 
     `ports` fixes some of `stack.ports.PORT_NAMES`; the others are free ones. `report(component, message)` hears of
-    progress. `postgres_settings` are server settings on top of our own (statistics for a benchmark, say). All methods
-    that start something raise StackError.
+    progress. `postgres_settings` are server settings on top of our own (statistics for a benchmark, say). `login`: with
+    an OpenID provider, and people to log in as; `start_login` brings them later. All methods that start something raise
+    StackError.
     """
 
     def __init__(
@@ -50,10 +53,12 @@ class Stack:
         ports: Mapping[str, int] | None = None,
         report: Report | None = None,
         postgres_settings: Mapping[str, str] | None = None,
+        login: bool = False,
     ) -> None:
         self.layout = Layout(data_dir.absolute())
         self._fixed = dict(ports or {})
         self._postgres_settings = dict(postgres_settings or {})
+        self._login = login
         self._report = report or (lambda _component, _message: None)
         self._servers: dict[str, Process] = {}
         self._processes: dict[str, Process] = {}
@@ -105,6 +110,23 @@ class Stack:
         chosen = {**STEPS, "migrations": migrate} if migrations else STEPS
         with ThreadPoolExecutor(len(chosen)) as pool:
             _wait_all({name: pool.submit(step, settings) for name, step in chosen.items()}, self._report)
+        if self._login:
+            self._settle()
+
+    def start_login(self) -> None:
+        """The provider and its people, for a bootstrapped stack without them; twice is once."""
+        if not self._login:
+            self._login = True
+            self._start_all(self._servers, [self._oidc_spec()])
+            self._settle()
+
+    def _settle(self) -> None:
+        from stack.seed import settle
+
+        asyncio.run(settle(self.settings(), oidc_issuer(self._ports)))
+
+    def _oidc_spec(self) -> ProcessSpec:
+        return oidc_spec(self.layout, self._ports["oidc"], [person.claims() for person in PEOPLE])
 
     def start_process(
         self,
@@ -206,6 +228,8 @@ class Stack:
     def _server_specs(self) -> Iterator[ProcessSpec]:
         """The slowest first; Postgres last, for its cluster may have to be made while the others come up."""
         layout, ports, secrets = self.layout, self._ports, self._secrets()
+        if self._login:
+            yield self._oidc_spec()
         yield s3_spec(layout, ports, secrets)
         yield temporal_spec(layout, ports)
         yield redis_spec(layout, ports["redis"], secrets)

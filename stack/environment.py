@@ -39,11 +39,16 @@ def settings_env(ports: Mapping[str, int], credentials: Credentials) -> dict[str
         "VANTA_S3__SECRET_KEY": credentials.s3_secret_key,
         "VANTA_AUTH__JWKS": credentials.jwks,
         "VANTA_AUTH__SIGNING_KEY": json.dumps(credentials.signing_key),
+        "VANTA_OIDC__ISSUER": oidc_issuer(ports),
         "VANTA_SECRETS__MASTER_KEYS": credentials.master_key,
         "VANTA_WEBHOOKS__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
         "VANTA_API__HOST": HOST,
         "VANTA_API__PORT": str(ports["api"]),
     }
+
+
+def oidc_issuer(ports: Mapping[str, int]) -> str:
+    return f"http://{HOST}:{ports['oidc']}"
 
 
 def process_env(own: Mapping[str, str]) -> dict[str, str]:

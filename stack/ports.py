@@ -19,6 +19,7 @@ PORT_NAMES = (
     "temporal_http",
     "temporal_metrics",
     "api",
+    "oidc",
     "s3",
     "s3_grpc",
     "s3_master",

