@@ -71,6 +71,7 @@ class AuthSettings(BaseModel):
     jwks: SecretStr = Field(description="JSON Web Key Set with the public keys that verify access tokens.")
     signing_key: SecretStr | None = Field(default=None, description="Private JWK; embedded profile only.")
     leeway_s: int = Field(default=5, ge=0, le=60, description="How far clocks may differ.")
+    invitation_days: int = Field(default=7, ge=1, le=90, description="How long an invitation can be accepted.")
 
 
 class SecretsSettings(BaseModel):

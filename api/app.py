@@ -17,7 +17,10 @@ from temporalio.client import Client
 from adapters import health, tokens
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.brokers.trial import CredentialTester
+from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
+from adapters.identity.invitations import Invitations
+from adapters.identity.members import Members
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.objects import ObjectStore
@@ -43,23 +46,27 @@ from adapters.webhooks.trial import WebhookTester
 from api import errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
-from api.routes import credentials as credential_routes
 from api.routes import (
+    accounts,
     dead_letters,
     follower_orders,
     halts,
     manager_orders,
+    members,
     overlays,
     preview,
     reconciliations,
     vaults,
     webhooks,
 )
+from api.routes import credentials as credential_routes
 from api.routes import health as health_routes
+from api.schemas.accounts import NewApiKeyBody, NewServiceAccountBody
 from api.schemas.common import ProblemDocument
 from api.schemas.dead_letters import PurgeBody, RedriveBody
 from api.schemas.followers import BrokerBody, FollowerChangesBody, NewFollowerBody
 from api.schemas.halts import NewHaltBody
+from api.schemas.members import NewInvitationBody, RoleBody
 from api.schemas.orders import NewManagerOrderBody
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
 from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
@@ -84,6 +91,7 @@ This contract as JSON: `/openapi.json`.
 _BODIES: tuple[type[BaseModel], ...] = (
     NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, BrokerBody, NewManagerOrderBody,
     ProblemDocument, PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody, NewHaltBody,
+    RoleBody, NewInvitationBody, NewServiceAccountBody, NewApiKeyBody,
 )  # fmt: skip
 
 
@@ -125,6 +133,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             flips=FlipModes(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
             gate=Gate(database, token_verifier(settings), sessionless=settings.is_embedded),
+            members=Members(database),
+            invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
+            accounts=Accounts(database),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
@@ -188,6 +199,8 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         reconciliations,
         overlays,
         halts,
+        members,
+        accounts,
         health_routes,
     ):
         app.include_router(routes.router)

@@ -1,15 +1,16 @@
 """What routes ask for by type: the services, the caller with the scope that the operation needs, keys and ids."""
 
 import re
-from typing import Annotated, cast
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from api.body import read_json_object
-from api.errors import Problem, unauthenticated
+from api.errors import Problem, insufficient, unauthenticated
 from api.services import Services
-from domain.access import Principal
+from domain.access import Principal, Scope
 
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -22,28 +23,32 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-async def _principal(
-    needed: SecurityScopes,
-    services: ServicesDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-) -> Principal:
-    """Raises InvalidToken, or Problem 401 without a token and 403 naming the scope that is missing."""
-    if bearer is None:
-        raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
-    caller = await services.gate.principal(bearer.credentials)
-    missing = [scope for scope in needed.scopes if scope not in caller.scopes]
-    if missing:
-        challenge = f'Bearer realm="vanta", error="insufficient_scope", scope="{missing[0]}"'
-        raise Problem(
-            403,
-            "insufficient-scope",
-            f"This needs the scope {missing[0]}.",
-            headers={"WWW-Authenticate": challenge},
-            scope=missing[0],
-        )
-    return caller
+def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]:
+    """The caller, if his token has the scopes that the operation names, or `instead` in their place."""
+
+    async def principal(
+        needed: SecurityScopes,
+        services: ServicesDep,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    ) -> Principal:
+        """Raises InvalidToken, or Problem 401 without a token and 403 naming the scope that is missing."""
+        if bearer is None:
+            raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
+        caller = await services.gate.principal(bearer.credentials)
+        missing = [scope for scope in needed.scopes if scope not in caller.scopes]
+        if missing and (instead is None or instead not in caller.scopes):
+            raise insufficient(missing[0])
+        return caller
+
+    return principal
 
 
+def _or(scope: Scope) -> dict[str, Any]:
+    """`openapi_extra` of an operation whose callers may have `scope` instead: FastAPI adds it to what it has found."""
+    return {"security": [{_BEARER.scheme_name: [scope.value]}]}
+
+
+_principal = _caller()
 # The table of scopes: a route takes the caller that its operation needs.
 VaultReader = Annotated[Principal, Security(_principal, scopes=["vault:read"])]
 MirrorManager = Annotated[Principal, Security(_principal, scopes=["mirror:manage"])]
@@ -51,6 +56,10 @@ FollowerManager = Annotated[Principal, Security(_principal, scopes=["follower:ma
 OrderReader = Annotated[Principal, Security(_principal, scopes=["orders:read"])]
 OrderWriter = Annotated[Principal, Security(_principal, scopes=["orders:write"])]
 Auditor = Annotated[Principal, Security(_principal, scopes=["audit:read"])]
+TenantManager = Annotated[Principal, Security(_principal, scopes=["tenant:manage"])]
+# Who belongs to a tenant is for auditors to see, too.
+MemberReader = Annotated[Principal, Security(_caller(Scope.AUDIT_READ), scopes=["tenant:manage"])]
+AUDITORS_TOO = _or(Scope.AUDIT_READ)
 
 
 def _idempotency_key(

@@ -42,6 +42,11 @@ _TITLES = {
     "no-account": "The follower has no such account at a broker",
     "no-webhook": "The follower has no webhook",
     "test-under-way": "A test of the webhook is under way",
+    "last-owner": "A tenant keeps one owner",
+    "user-removed": "The user was removed",
+    "already-member": "The person is a member already",
+    "invitation-accepted": "The invitation was accepted",
+    "account-disabled": "The service account is disabled",
     "too-many-keys": "Too many signing keys are in force",
     "unauthenticated": "The request needs a valid access token",
     "insufficient-scope": "The access token does not allow this",
@@ -113,12 +118,22 @@ _ID_FIELDS = {
     "follower_order": "fo_id",
     "dead_letter": "dead_letter_id",
     "overlay": "overlay_id",
+    "user": "user_id",
+    "invitation": "invitation_id",
+    "service_account": "account_id",
+    "api_key": "key_id",
 }
 
 
 def unauthenticated(detail: str, *, error: str | None = "invalid_token") -> Problem:
     challenge = 'Bearer realm="vanta"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def insufficient(scope: str) -> Problem:
+    challenge = f'Bearer realm="vanta", error="insufficient_scope", scope="{scope}"'
+    headers = {"WWW-Authenticate": challenge}
+    return Problem(403, "insufficient-scope", f"This needs the scope {scope}.", headers=headers, scope=scope)
 
 
 def internal() -> Problem:

@@ -17,6 +17,9 @@ from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
+    from adapters.identity.accounts import Accounts
+    from adapters.identity.invitations import Invitations
+    from adapters.identity.members import Members
     from adapters.store.credentials import CredentialStore
     from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
@@ -115,5 +118,8 @@ class Services:
     flips: FlipEngine
     readiness: Readiness
     gate: Gatekeeper
+    members: "Members"
+    invitations: "Invitations"
+    accounts: "Accounts"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

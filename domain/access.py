@@ -1,8 +1,10 @@
 """Who calls and what he may do: the one table of roles and their scopes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from domain.errors import InvalidInput
 
 
 class Role(StrEnum):
@@ -39,6 +41,26 @@ SCOPES: Mapping[Role, frozenset[Scope]] = {
     Role.AUDITOR: _READS | {_S.BILLING_READ},
     Role.FOLLOWER: frozenset({_S.FOLLOWER_SELF}),
 }
+MEMBERS = frozenset(Role) - {Role.FOLLOWER}
+# What programs can be given: none makes accounts or keys for others, and none is a follower.
+GRANTABLE = frozenset(Scope) - {_S.ADMIN, _S.TENANT_MANAGE, _S.FOLLOWER_SELF}
+
+
+def shrinks(before: Role, after: Role) -> bool:
+    """Whether something that the old role allows is not allowed by the new one."""
+    return not SCOPES[before] <= SCOPES[after]
+
+
+def granted(wanted: Collection[str], giver: Collection[str]) -> list[str]:
+    """The scopes of a new service account, sorted. Raises InvalidInput: nobody gives what he does not have."""
+    if not wanted:
+        raise InvalidInput("scopes", "must name at least one scope")
+    for scope in sorted(wanted):
+        if scope not in GRANTABLE:
+            raise InvalidInput("scopes", f"{scope[:40]} cannot be given to a service account")
+        if scope not in giver:
+            raise InvalidInput("scopes", f"you do not have {scope} yourself")
+    return sorted(set(wanted))
 
 
 class Kind(StrEnum):

@@ -60,6 +60,19 @@ def overlay_id(tenant_id: str, idempotency_key: str) -> str:
     return f"OV-{_digest('overlay', tenant_id, idempotency_key)}"
 
 
+def invitation_id(tenant_id: str, idempotency_key: str) -> str:
+    return f"INV-{_digest('invitation', tenant_id, idempotency_key)}"
+
+
+def service_account_id(tenant_id: str, idempotency_key: str) -> str:
+    return f"SA-{_digest('service_account', tenant_id, idempotency_key)}"
+
+
+def api_key_id(tenant_id: str, idempotency_key: str) -> str:
+    """Names the key in lists; it has nothing to do with the key itself."""
+    return f"KEY-{_digest('api_key', tenant_id, idempotency_key)}"
+
+
 def webhook_key_ref(follower: str) -> str:
     return f"whk/{follower}"
 

@@ -133,6 +133,23 @@ def _programs() -> None:
         sa.UniqueConstraint("key_hash"),
     )  # fmt: skip
     op.create_index("ix_api_keys_account_id", "api_keys", ["account_id"])
+    # As with a login: whose a key is, and what it opens now, is told to whoever holds it and to nobody else.
+    op.execute(
+        """
+        CREATE FUNCTION api_key_of(wanted text) RETURNS TABLE (
+          tenant_id uuid, account_id text, scopes text[], tenant_status text, disabled_at timestamptz,
+          expires_at timestamptz, revoked_at timestamptz
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT a.tenant_id, a.account_id::text, a.scopes, t.status::text, a.disabled_at, k.expires_at, k.revoked_at
+          FROM public.api_keys k
+          JOIN public.service_accounts a ON a.account_id = k.account_id AND a.tenant_id = k.tenant_id
+          JOIN public.tenants t ON t.tenant_id = a.tenant_id
+          WHERE k.key_hash = wanted
+        $$
+        """
+    )
+    _for_the_application("api_key_of(text)")
 
 
 def _for_the_application(function: str) -> None:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_network
 from typing import Any
@@ -17,7 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.trial import CredentialTester
+from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
+from adapters.identity.invitations import Invitations
+from adapters.identity.members import Members
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.secretbox import SecretBox
@@ -352,6 +355,9 @@ async def client(
             flips=flips,
             readiness=Readiness({}, frozenset()),
             gate=Gate(database, token_verifier(settings), sessionless=True),
+            members=Members(database),
+            invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
+            accounts=Accounts(database),
             max_body_bytes=settings.api.max_body_bytes,
         )
         await redis.aclose()
