@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 LOCK   := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test soak lint format bench lock clean
+.PHONY: help install demo up down status test soak lint format openapi bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -48,6 +48,9 @@ lint: $(STAMP) ## format check, lint, types, import rules
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+openapi: $(STAMP) ## write docs/openapi.json, the contract, from the code
+	@$(BIN)/vanta openapi > docs/openapi.json
 
 bench: $(STAMP) ## how soon followers hear of an order, against floor and textbook; ARGS=--quick for a look
 	@$(BIN)/python -m bench $(ARGS)

@@ -4,14 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from starlette.types import Lifespan
 from temporalio.client import Client
 
 from adapters import health, tokens
@@ -43,7 +40,7 @@ from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.trial import WebhookTester
-from api import errors
+from api import contract, errors
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
@@ -61,15 +58,6 @@ from api.routes import (
 )
 from api.routes import credentials as credential_routes
 from api.routes import health as health_routes
-from api.schemas.accounts import NewApiKeyBody, NewServiceAccountBody
-from api.schemas.common import ProblemDocument
-from api.schemas.dead_letters import PurgeBody, RedriveBody
-from api.schemas.followers import BrokerBody, FollowerChangesBody, NewFollowerBody
-from api.schemas.halts import NewHaltBody
-from api.schemas.members import NewInvitationBody, RoleBody
-from api.schemas.orders import NewManagerOrderBody
-from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody
-from api.schemas.vaults import NavBody, NewVaultBody, VaultChangesBody
 from api.services import Services
 from settings import RoutingSettings, S3Settings, Settings
 from temporal.client import connect
@@ -87,12 +75,6 @@ Every request that changes something carries an `Idempotency-Key`; repeating it 
 Errors are RFC 9457 problem documents with a stable `type`. Quantities and money are decimal strings, times RFC 3339.
 This contract as JSON: `/openapi.json`.
 """
-# Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself.
-_BODIES: tuple[type[BaseModel], ...] = (
-    NavBody, NewVaultBody, VaultChangesBody, NewFollowerBody, FollowerChangesBody, BrokerBody, NewManagerOrderBody,
-    ProblemDocument, PurgeBody, RedriveBody, NewOverlayBody, ExtendOverlayBody, NewHaltBody,
-    RoleBody, NewInvitationBody, NewServiceAccountBody, NewApiKeyBody,
-)  # fmt: skip
 
 
 @asynccontextmanager
@@ -177,6 +159,26 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         async with open_services(settings) as services:
             yield {"services": services}
 
+    app = _with_routes(lifespan)
+    errors.install(app)
+    if settings.api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
+        )
+    app.add_middleware(Edge)
+    return app
+
+
+def openapi() -> str:
+    """The contract as text; no settings and no servers are needed for it."""
+    return contract.rendered(_with_routes(None).openapi())
+
+
+def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
     # The documentation page with its scripts from here: a page that faces money loads none from elsewhere.
     app = FastAPIOffline(
         title="VANTA Platform",
@@ -187,7 +189,6 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         # A second address for the same thing; and a redirect would drop an order's body.
         redirect_slashes=False,
     )
-    errors.install(app)
     for routes in (
         vaults,
         webhooks,
@@ -204,28 +205,8 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
         health_routes,
     ):
         app.include_router(routes.router)
-    if settings.api.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.api.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
-            expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
-        )
-    app.add_middleware(Edge)
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = partial(contract.document_of, app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        _, extra = models_json_schema(
-            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
-        )
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(extra["$defs"])
-        app.openapi_schema = schema
-    return app.openapi_schema
 
 
 def _readiness(settings: Settings, database: Database, temporal: Client) -> Readiness:

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from api.body import read_json_object
 from api.errors import Problem, insufficient, unauthenticated
+from api.schemas.common import REQUIRED
 from api.services import Services
 from domain.access import Principal, Scope
 
@@ -67,7 +68,14 @@ def _idempotency_key(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="Required. 1 to 255 visible ASCII characters, new for each request, the same for its repeat.",
+            description="1 to 255 visible ASCII characters, new for each request, the same for its repeat.",
+            json_schema_extra={
+                REQUIRED: True,
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": r"^[\x21-\x7e]+$",
+                "examples": ["0f7d3c55-b2f8-4c2f-9b6a-1f0f5d1c2b3a"],
+            },
         ),
     ] = None,
 ) -> str:

@@ -58,6 +58,10 @@ _TITLES = {
 }
 
 
+def title(kind: str, status: int) -> str:
+    return _TITLES.get(kind, HTTPStatus(status).phrase)
+
+
 class Problem(Exception):
     """A problem document on its way to the client; `extra` members stand beside the standard ones."""
 
@@ -81,7 +85,7 @@ class Problem(Exception):
     def response(self, request_id: str) -> Response:
         body = {
             "type": f"urn:vanta:problem:{self.kind}",
-            "title": _TITLES.get(self.kind, HTTPStatus(self.status).phrase),
+            "title": title(self.kind, self.status),
             "status": self.status,
             "detail": self.detail,
             "request_id": request_id,

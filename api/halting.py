@@ -1,7 +1,7 @@
 """A halt from request to acknowledgement: in force, then heard of by every sender, then, for flatten, sold."""
 
 from api.errors import Problem
-from api.schemas.halts import Halt, NewHaltBody, Scope
+from api.schemas.halts import NewHaltBody, PulledHalt, Scope
 from api.schemas.kills import KillAcknowledgement
 from api.services import Services
 from domain import ids
@@ -17,7 +17,7 @@ from domain.requests import Once
 PLATFORM_PREFIX = "H-"
 
 
-async def pull(services: Services, caller: Principal, key: str, body: NewHaltBody, digest: str) -> Halt:
+async def pull(services: Services, caller: Principal, key: str, body: NewHaltBody, digest: str) -> PulledHalt:
     """Raises InvalidInput, NotFound, IdempotencyKeyReused, and EngineUnavailable where only the selling did not start:
 
     the halt itself needs no engine, and a repeat starts what is missing.
@@ -30,7 +30,7 @@ async def pull(services: Services, caller: Principal, key: str, body: NewHaltBod
     new = NewOverlay(OverlayKind.HALT, vault_id, follower_id, params=Params(level=body.level), reason=body.reason)
     overlay_id = ids.overlay_id(caller.tenant_id, key)
     start = StartOverlay(caller.tenant_id, overlay_id, new, Once("pull_halt", key, digest), caller.actor)
-    shown = Halt.of_overlay((await services.overlays.start(start)).row)
+    shown = PulledHalt.of_overlay((await services.overlays.start(start)).row)
     shown.acknowledgement = await acknowledged(
         services, caller, shown.halt_id, body.level, vault_id=vault_id, follower_id=follower_id
     )
@@ -54,24 +54,24 @@ async def acknowledged(
     return KillAcknowledgement.model_validate(done)
 
 
-async def lift(services: Services, caller: Principal, halt_id: str) -> Halt:
+async def lift(services: Services, caller: Principal, halt_id: str) -> PulledHalt:
     """Raises NotFound, and Problem 403 for a platform's halt without the scope admin."""
     if halt_id.startswith(PLATFORM_PREFIX):
         _require_admin(caller)
-        return Halt.of_platform(await services.halts.lift_platform(caller.tenant_id, halt_id, actor=caller.actor))
+        return PulledHalt.of_platform(await services.halts.lift_platform(caller.tenant_id, halt_id, actor=caller.actor))
     row = await services.overlays.get(caller.tenant_id, halt_id)
     if row.kind != OverlayKind.HALT:
         raise InvalidInput("halt_id", f"is a {row.kind}; end it where it was started")
     end = EndOverlay(caller.tenant_id, halt_id, EndReason.LIFTED, caller.actor)
     await services.overlays.end(end)
-    return Halt.of_overlay(await services.overlays.get(caller.tenant_id, halt_id))
+    return PulledHalt.of_overlay(await services.overlays.get(caller.tenant_id, halt_id))
 
 
-async def _pull_platform(services: Services, caller: Principal, key: str, body: NewHaltBody) -> Halt:
+async def _pull_platform(services: Services, caller: Principal, key: str, body: NewHaltBody) -> PulledHalt:
     _require_admin(caller)
     halt_id = ids.halt_id(caller.tenant_id, key)
     row = await services.halts.halt_platform(caller.tenant_id, halt_id, body.level, body.reason, actor=caller.actor)
-    shown = Halt.of_platform(row)
+    shown = PulledHalt.of_platform(row)
     shown.acknowledgement = KillAcknowledgement.model_validate(await services.kills.barrier(EVERYBODY))
     if body.level is Level.FLATTEN:
         tenants = await services.halts.tenants()

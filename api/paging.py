@@ -4,7 +4,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -49,6 +49,11 @@ Reference = Annotated[str, Field(min_length=1, max_length=140, pattern=r"^[A-Za-
 
 
 class Page(BaseModel, Generic[_T]):
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """A name that generated clients can carry."""
+        return f"{params[0].__name__}Page"
+
     items: list[_T]
     next_cursor: str | None = Field(default=None, description="Give it as `cursor` for the next page; null at the end.")
 

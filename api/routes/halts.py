@@ -8,7 +8,7 @@ from api import halting
 from api.body import documents, json_body
 from api.deps import IdempotencyKey, MirrorManager, ServicesDep, VaultReader
 from api.schemas.common import WRITES, problems
-from api.schemas.halts import Halt, Halts, NewHaltBody
+from api.schemas.halts import Halts, NewHaltBody, PulledHalt
 from domain.intents import fingerprint
 
 router = APIRouter(prefix="/v1/halts", tags=["halts"])
@@ -29,7 +29,7 @@ async def pull_halt(
     services: ServicesDep,
     key: IdempotencyKey,
     body: Annotated[NewHaltBody, Depends(json_body(NewHaltBody))],
-) -> Halt:
+) -> PulledHalt:
     """Halt a follower, a vault, the tenant, or (scope `admin`) the whole platform, until it is lifted.
 
     The answer waits until every process that sends has stopped: after it, no send that the halt stops begins, and
@@ -43,10 +43,10 @@ async def pull_halt(
 async def list_halts(caller: VaultReader, services: ServicesDep) -> Halts:
     """The halts that are in force: the tenant's own, and those of the platform."""
     own, of_all = await services.halts.active(caller.tenant_id)
-    return Halts(items=[*map(Halt.of_overlay, own), *map(Halt.of_platform, of_all)])
+    return Halts(items=[*map(PulledHalt.of_overlay, own), *map(PulledHalt.of_platform, of_all)])
 
 
 @router.delete("/{halt_id}", operation_id="lift_halt", responses=problems(404))
-async def lift_halt(caller: MirrorManager, services: ServicesDep, halt_id: HaltId) -> Halt:
+async def lift_halt(caller: MirrorManager, services: ServicesDep, halt_id: HaltId) -> PulledHalt:
     """Lift a halt. One that is lifted already is no error; a flatten that is under way goes on to its end."""
     return await halting.lift(services, caller, halt_id)

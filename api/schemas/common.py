@@ -11,8 +11,10 @@ from domain.sizing import plain
 DecimalStr = Annotated[
     Decimal,
     PlainSerializer(plain, return_type=str),
-    WithJsonSchema({"type": "string", "format": "decimal", "examples": ["12.5"]}),
+    WithJsonSchema({"type": "string", "format": "decimal"}),
 ]
+# In a parameter's schema: it is needed, though FastAPI does not know, as its absence is a problem of our own wording.
+REQUIRED = "x-required"
 
 
 class Answer(BaseModel):

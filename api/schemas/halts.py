@@ -35,7 +35,7 @@ class NewHaltBody(Request):
     reason: str = Field(default="", max_length=500)
 
 
-class Halt(Answer):
+class PulledHalt(Answer):
     halt_id: str
     scope: Scope
     vault_id: str | None
@@ -67,4 +67,4 @@ class Halt(Answer):
 
 
 class Halts(Answer):
-    items: list[Halt]
+    items: list[PulledHalt]
