@@ -12,6 +12,7 @@ from api.errors import Problem, insufficient, unauthenticated
 from api.schemas.common import REQUIRED
 from api.services import Services
 from domain.access import Principal, Scope
+from domain.errors import NotFound
 
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -37,11 +38,17 @@ def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]
             raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
         caller = await services.gate.principal(bearer.credentials)
         missing = [scope for scope in needed.scopes if scope not in caller.scopes]
-        if missing and (instead is None or instead not in caller.scopes):
+        if missing and not _has(caller, instead):
             raise insufficient(missing[0])
         return caller
 
     return principal
+
+
+def _has(caller: Principal, scope: Scope | None) -> bool:
+    """A token that says `follower:self` and is no follower's login opens nothing: there is nobody whom it is about."""
+    about_somebody = scope is not Scope.FOLLOWER_SELF or caller.follower_id is not None
+    return scope in caller.scopes and about_somebody
 
 
 def _or(scope: Scope) -> dict[str, Any]:
@@ -61,6 +68,22 @@ TenantManager = Annotated[Principal, Security(_principal, scopes=["tenant:manage
 # Who belongs to a tenant is for auditors to see, too.
 MemberReader = Annotated[Principal, Security(_caller(Scope.AUDIT_READ), scopes=["tenant:manage"])]
 AUDITORS_TOO = _or(Scope.AUDIT_READ)
+# Followers are let in by these alone; what they see is theirs, see `mine`.
+_or_follower = _caller(Scope.FOLLOWER_SELF)
+OrderViewer = Annotated[Principal, Security(_or_follower, scopes=["orders:read"])]
+FOLLOWERS_TOO = _or(Scope.FOLLOWER_SELF)
+
+
+def mine(caller: Principal, follower_id: str | None) -> str | None:
+    """The follower whose rows the caller may see: himself if he is one, else whoever is asked for (None: all).
+
+    Raises NotFound where a follower asks for another, as for one that there is not.
+    """
+    if caller.follower_id is None:
+        return follower_id
+    if follower_id not in (None, caller.follower_id):
+        raise NotFound("follower", str(follower_id))
+    return caller.follower_id
 
 
 def _idempotency_key(
@@ -97,3 +120,13 @@ VaultId = Annotated[str, Path(examples=["V_alpha_k3v9q2xd"], **_ID)]
 FollowerId = Annotated[str, Path(examples=["F_bob_7hq2m4zt"], **_ID)]
 ManagerOrderId = Annotated[str, Path(examples=["M-7K5ZC2QW4N6J3XEXAMPLE2AB4C"], **_ID)]
 FollowerOrderId = Annotated[str, Path(examples=["FO-4R2TDKQ6W5M7PEXAMPLE3XYZ2"], **_ID)]
+
+
+async def _of_his_own(follower_id: FollowerId, caller: Annotated[Principal, Depends(_or_follower)]) -> Principal:
+    mine(caller, follower_id)
+    return caller
+
+
+# Of operations on `{follower_id}`: the path is looked at before the route is, so that none can forget to.
+FollowerViewer = Annotated[Principal, Security(_of_his_own, scopes=["vault:read"])]
+FollowerPreviewer = Annotated[Principal, Security(_of_his_own, scopes=["orders:read"])]

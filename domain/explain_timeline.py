@@ -29,8 +29,10 @@ def _manager(event: Row, manager: Row) -> str:
     if action == "received":
         return f"{event['actor']} gave the order through {words(payload.get('source', manager['source']))}."
     if action == "dispatching":
-        taken = f"snapshot {str(payload.get('snapshot', ''))[:12]} of {payload.get('followers', 0)} followers"
-        return f"Admitted: it is to {payload.get('effect')} the vault's position. Everything is sized from the {taken}."
+        taken = "one snapshot"
+        if "snapshot" in payload:  # which followers are not told
+            taken = f"the snapshot {str(payload['snapshot'])[:12]} of {payload.get('followers', 0)} followers"
+        return f"Admitted: it is to {payload.get('effect')} the vault's position. Everything is sized from {taken}."
     if action == "waits":
         if payload.get("why"):
             return f"The session has begun, and the order waits: {payload['why']}."

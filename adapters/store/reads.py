@@ -14,7 +14,7 @@ from adapters.store.dag import read_dag
 from adapters.store.database import Database
 from adapters.store.entities import require
 from adapters.store.stories import read_story
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, NotFound
 from domain.explain import Story
 from domain.requests import Slice
 from models import Attempt, AuditEvent, Fill, FollowerOrder, Instrument, ManagerOrder, NavMark, OrderLeg, Vault
@@ -81,11 +81,14 @@ class Reads:
         page = newest(wanted, part, col(FollowerOrder.created_at), col(FollowerOrder.fo_id))
         return await self._all(tenant_id, page)
 
-    async def follower_order(self, tenant_id: str, fo_id: str) -> FollowerOrderView:
+    async def follower_order(self, tenant_id: str, fo_id: str, *, follower_id: str | None = None) -> FollowerOrderView:
+        """`follower_id`: whose it must be; another's is as unknown as one that there is not."""
         attempts = select(Attempt).where(Attempt.fo_id == fo_id).order_by(col(Attempt.attempt_no))
         fills = select(Fill).where(Fill.fo_id == fo_id).order_by(col(Fill.ts), col(Fill.fill_id))
         async with self._database.session(tenant_id) as session:
             order = await require(session, FollowerOrder, "follower_order", fo_id)
+            if follower_id not in (None, order.follower_id):
+                raise NotFound("follower_order", fo_id)
             tries, filled = (await session.exec(attempts)).all(), (await session.exec(fills)).all()
             legs = (await session.exec(_legs(fo_id))).all()
             story = await read_story(session, order, tries, filled, legs)

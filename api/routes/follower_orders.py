@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from api.deps import Auditor, FollowerOrderId, OrderReader, ServicesDep
+from api.deps import FOLLOWERS_TOO, Auditor, FollowerOrderId, OrderViewer, ServicesDep, mine
 from api.paging import Page, Reference, SinceQuery, Text, page
 from api.schemas.audit import AuditEvent
 from api.schemas.common import problems
-from api.schemas.orders import Attempt, Explanation, Fill, FollowerOrder, FollowerOrderDetail, OrderLeg
+from api.schemas.orders import Attempt, Explanation, Fill, FollowerOrder, FollowerOrderDetail, OrderLeg, TraceStep
+from domain import follower_view
 from domain.explain import explain
 from domain.orders import FollowerState
 
@@ -29,15 +30,21 @@ class AuditQuery(SinceQuery):
     mo_id: Text | None = None
 
 
-@router.get("/follower-orders", operation_id="list_follower_orders", tags=["follower orders"], responses=problems())
+@router.get(
+    "/follower-orders",
+    operation_id="list_follower_orders",
+    tags=["follower orders"],
+    responses=problems(404),
+    openapi_extra=FOLLOWERS_TOO,
+)
 async def list_follower_orders(
-    caller: OrderReader, services: ServicesDep, query: Annotated[FollowerOrderQuery, Query()]
+    caller: OrderViewer, services: ServicesDep, query: Annotated[FollowerOrderQuery, Query()]
 ) -> Page[FollowerOrder]:
-    """Follower orders, newest first."""
+    """Follower orders, newest first. A follower sees his own, and asking for another's is 404."""
     rows = await services.reads.follower_orders(
         caller.tenant_id,
         query.part(),
-        follower_id=query.follower_id,
+        follower_id=mine(caller, query.follower_id),
         mo_id=query.mo_id,
         vault_id=query.vault_id,
         state=query.state,
@@ -50,15 +57,22 @@ async def list_follower_orders(
     operation_id="get_follower_order",
     tags=["follower orders"],
     responses=problems(404),
+    openapi_extra=FOLLOWERS_TOO,
 )
-async def get_follower_order(caller: OrderReader, services: ServicesDep, fo_id: FollowerOrderId) -> FollowerOrderDetail:
-    """One follower order with its sizing trace, legs, attempts and fills; why it is as it is in words, by event."""
-    found = await services.reads.follower_order(caller.tenant_id, fo_id)
+async def get_follower_order(caller: OrderViewer, services: ServicesDep, fo_id: FollowerOrderId) -> FollowerOrderDetail:
+    """One follower order with its sizing trace, legs, attempts and fills; why it is as it is in words, by event.
+
+    A follower may read his own; the vault's position, other followers and who acted for the manager are left out.
+    """
+    own = mine(caller, None)
+    found = await services.reads.follower_order(caller.tenant_id, fo_id, follower_id=own)
+    story = found.story if own is None else follower_view.story(found.story)
     shown = FollowerOrderDetail.model_validate(found.order)
+    shown.trace = [TraceStep.model_validate(step) for step in story.order["trace"]]
     shown.attempts = [Attempt.model_validate(row) for row in found.attempts]
     shown.fills = [Fill.model_validate(row) for row in found.fills]
     shown.legs = [OrderLeg.model_validate(row) for row in found.legs]
-    shown.explanation = Explanation.model_validate(explain(found.story))
+    shown.explanation = Explanation.model_validate(explain(story))
     return shown
 
 

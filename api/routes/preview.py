@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from api.body import parse_json
-from api.deps import FollowerId, OrderReader, ServicesDep
+from api.deps import FOLLOWERS_TOO, FollowerId, FollowerPreviewer, ServicesDep
 from api.errors import Problem
 from api.schemas.common import problems
 from api.schemas.preview import PreviewAnswer, PreviewQuery
@@ -16,22 +16,29 @@ _OF_META = ("reference_price", "expires_at", "outside_session")
 
 
 @router.get(
-    "/followers/{follower_id}/preview", operation_id="preview_follower", tags=["followers"], responses=problems(404)
+    "/followers/{follower_id}/preview",
+    operation_id="preview_follower",
+    tags=["followers"],
+    responses=problems(404),
+    openapi_extra=FOLLOWERS_TOO,
 )
 async def preview_follower(
-    caller: OrderReader, services: ServicesDep, follower_id: FollowerId, query: Annotated[PreviewQuery, Query()]
+    caller: FollowerPreviewer, services: ServicesDep, follower_id: FollowerId, query: Annotated[PreviewQuery, Query()]
 ) -> PreviewAnswer:
     """What the follower would get of such an order, with every step of its size; nothing is placed.
 
     It is admitted and sized by the very code of an order, so that placing it now gives the same quantity and trace, as
     long as nothing changes. With `asof` everything is taken as it was then: settings, prices, positions, overlays,
     orders under way. `admission` says whether the manager's order would be refused, and why.
+
+    A follower may ask for himself; `admission` and `snapshot`, which tell of the vault, are then left out.
     """
     try:
         found = await services.preview.preview(caller.tenant_id, follower_id, _order(query), query.asof)
     except InvalidInput as error:
         raise InvalidInput(error.field.removeprefix("meta."), error.reason) from None
-    return PreviewAnswer.of(found)
+    shown = PreviewAnswer.of(found)
+    return shown if caller.follower_id is None else shown.for_follower()
 
 
 def _order(query: PreviewQuery) -> dict[str, Any]:

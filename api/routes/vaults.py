@@ -6,7 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from api.body import documents, json_body
-from api.deps import FollowerId, FollowerManager, IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
+from api.deps import (
+    FOLLOWERS_TOO,
+    FollowerId,
+    FollowerManager,
+    FollowerViewer,
+    IdempotencyKey,
+    MirrorManager,
+    ServicesDep,
+    VaultId,
+    VaultReader,
+)
 from api.paging import Page, PageQuery, SinceQuery, decode, page
 from api.schemas.common import WRITES, problems
 from api.schemas.followers import (
@@ -164,9 +174,15 @@ async def create_follower(
     return shown
 
 
-@router.get("/followers/{follower_id}", operation_id="get_follower", tags=["followers"], responses=problems(404))
-async def get_follower(caller: VaultReader, services: ServicesDep, follower_id: FollowerId) -> Follower:
-    """One follower. No secrets: of its accounts only the references."""
+@router.get(
+    "/followers/{follower_id}",
+    operation_id="get_follower",
+    tags=["followers"],
+    responses=problems(404),
+    openapi_extra=FOLLOWERS_TOO,
+)
+async def get_follower(caller: FollowerViewer, services: ServicesDep, follower_id: FollowerId) -> Follower:
+    """One follower. No secrets: of its accounts only the references. A follower may read himself."""
     return Follower.of(await services.registry.get_follower(caller.tenant_id, follower_id))
 
 

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.schemas.common import Answer, DecimalStr
 from api.schemas.orders import TraceStep
+from domain import follower_view
 
 
 class PreviewQuery(BaseModel):
@@ -124,7 +125,9 @@ class PreviewAnswer(BaseModel):
     follower_id: str
     vault_id: str
     asof: datetime
-    admission: PreviewAdmission
+    admission: PreviewAdmission | None = Field(
+        description="Null for a follower: limits and positions of the vault could be read from it."
+    )
     legs: list[PreviewLeg] = Field(description="What the follower would get if the order were admitted.")
     stop: PreviewStop | None = Field(
         description="What would stop it at the moment of sending: kill switch, halt, maintenance, session, instrument, "
@@ -134,7 +137,7 @@ class PreviewAnswer(BaseModel):
         description="Legs and fees of an order for the crypto rail of a broker account; not with `asof`."
     )
     snapshot: dict[str, Any] = Field(
-        description="The vault, the instrument and the overlays, as an order freezes them."
+        description="The vault, the instrument and the overlays, as an order freezes them. Empty for a follower."
     )
     follower: dict[str, Any] = Field(description="The follower's terms, as an order freezes them.")
 
@@ -152,3 +155,11 @@ class PreviewAnswer(BaseModel):
             snapshot=preview.snapshot,
             follower=preview.terms,
         )
+
+    def for_follower(self) -> Self:
+        self.admission, self.snapshot = None, {}
+        for leg in self.legs:
+            leg.trace = [
+                TraceStep.model_validate(step) for step in follower_view.trace([s.model_dump() for s in leg.trace])
+            ]
+        return self

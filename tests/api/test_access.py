@@ -65,7 +65,11 @@ OPERATIONS = {
     "revoke_api_key": "tenant:manage",
 }
 # Operations that another scope opens as well.
-INSTEAD = dict.fromkeys(("list_users", "list_invitations", "list_service_accounts", "list_api_keys"), "audit:read")
+FOLLOWERS_OWN = {"get_follower", "preview_follower", "list_follower_orders", "get_follower_order"}
+INSTEAD = {
+    **dict.fromkeys(("list_users", "list_invitations", "list_service_accounts", "list_api_keys"), "audit:read"),
+    **dict.fromkeys(FOLLOWERS_OWN, "follower:self"),
+}
 PATHS = [
     ("GET", "/v1/vaults", "vault:read"),
     ("POST", "/v1/vaults", "mirror:manage"),
