@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.rate_limits import Quota, Rates, RouteClass
 from domain.routing import RoutingTerms
 
 EMBEDDED_ONLY = "embedded-only"
@@ -277,6 +278,38 @@ class ApiSettings(BaseModel):
     cors_origins: list[str] = Field(default_factory=list, description="Origins of web apps, as a JSON list.")
 
 
+class LimitSettings(BaseModel):
+    """Requests that are let through at once, by class of routes; what was sent flows back evenly within the window."""
+
+    window_s: int = Field(default=60, ge=1, le=3_600, description="The window, of all limits below.")
+    read_tenant: int = Field(default=12_000, ge=1, description="Reads of all users of one tenant together.")
+    read_user: int = Field(default=6_000, ge=1, description="Reads of one user, service account or follower.")
+    write_tenant: int = Field(default=1_200, ge=1, description="Changes, orders and kills aside; of one tenant.")
+    write_user: int = Field(default=600, ge=1, description="The same, of one user.")
+    order_entry_tenant: int = Field(default=3_000, ge=1, description="Orders and redrives of one tenant.")
+    order_entry_user: int = Field(default=1_500, ge=1, description="The same, of one user.")
+    kill_tenant: int = Field(default=3_000, ge=1, description="Halts and cancels of one tenant.")
+    kill_user: int = Field(default=3_000, ge=1, description="The same, of one user.")
+    auth_address: int = Field(default=60, ge=1, description="Logins and token exchanges from one address.")
+    callback_address: int = Field(default=6_000, ge=1, description="Signed callbacks from one address.")
+    redis_timeout_ms: int = Field(default=100, ge=5, le=5_000, description="Longest wait for Redis to count a request.")
+    pause_ms: int = Field(default=1_000, ge=10, description="After one was not counted, until Redis is asked again.")
+
+    def rates(self) -> dict[RouteClass, Rates]:
+        pairs = {
+            RouteClass.READ: (self.read_user, self.read_tenant),
+            RouteClass.WRITE: (self.write_user, self.write_tenant),
+            RouteClass.ORDER_ENTRY: (self.order_entry_user, self.order_entry_tenant),
+            RouteClass.KILL: (self.kill_user, self.kill_tenant),
+            RouteClass.AUTH: (self.auth_address, None),
+            RouteClass.CALLBACK: (self.callback_address, None),
+        }
+        return {
+            kind: Rates(Quota(user, self.window_s), None if tenant is None else Quota(tenant, self.window_s))
+            for kind, (user, tenant) in pairs.items()
+        }
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="VANTA_",
@@ -310,6 +343,7 @@ class Settings(BaseSettings):
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @model_validator(mode="after")
     def _refuse_embedded_secrets_in_production(self) -> Self:

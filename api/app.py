@@ -5,9 +5,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
+from redis.asyncio import Redis
 from starlette.types import Lifespan
 from temporalio.client import Client
 
@@ -20,6 +21,7 @@ from adapters.identity.invitations import Invitations
 from adapters.identity.members import Members
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
+from adapters.limits import Limiter
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.calendars import CalendarStore
@@ -41,6 +43,7 @@ from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.trial import WebhookTester
 from api import contract, errors
+from api.limits import limit_address
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
@@ -118,12 +121,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             members=Members(database),
             invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
             accounts=Accounts(database),
+            limiter=_limiter(settings, redis),
+            rates=settings.limits.rates(),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
 
 def _routes(routing: RoutingSettings) -> RoutePreviews:
     return RoutePreviews(routing.terms(), Peg(routing.peg_symbol, timedelta(seconds=routing.peg_max_age_s)))
+
+
+def _limiter(settings: Settings, redis: Redis) -> Limiter:
+    limits = settings.limits
+    return Limiter(
+        redis,
+        timeout_s=limits.redis_timeout_ms / 1_000,
+        patience_s=settings.redis.timeout_s,
+        pause_s=limits.pause_ms / 1_000,
+    )
 
 
 def _sender(settings: Settings) -> AiohttpWebhookSender:
@@ -188,6 +203,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         redoc_url=None,
         # A second address for the same thing; and a redirect would drop an order's body.
         redirect_slashes=False,
+        dependencies=[Depends(limit_address)],
     )
     for routes in (
         vaults,

@@ -71,12 +71,16 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > max_bytes:
         raise too_large
+    kept: bytes | None = getattr(request.state, "body", None)
+    if kept is not None:
+        return kept
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
             raise too_large
-    return bytes(body)
+    request.state.body = whole = bytes(body)  # a stream is read once, and the limits may have to look into it first
+    return whole
 
 
 def _number(text: str) -> Decimal:

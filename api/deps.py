@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from api.body import read_json_object
 from api.errors import Problem, insufficient, unauthenticated
+from api.limits import limit_caller
 from api.schemas.common import REQUIRED
 from api.services import Services
 from domain.access import Principal, Scope
@@ -29,17 +30,19 @@ def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]
     """The caller, if his token has the scopes that the operation names, or `instead` in their place."""
 
     async def principal(
+        request: Request,
         needed: SecurityScopes,
         services: ServicesDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Principal:
-        """Raises InvalidToken, or Problem 401 without a token and 403 naming the scope that is missing."""
+        """Raises InvalidToken, or Problem 401 without a token, 403 naming the missing scope, 429 beyond a quota."""
         if bearer is None:
             raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
         caller = await services.gate.principal(bearer.credentials)
         missing = [scope for scope in needed.scopes if scope not in caller.scopes]
         if missing and not _has(caller, instead):
             raise insufficient(missing[0])
+        await limit_caller(request, services, caller)
         return caller
 
     return principal

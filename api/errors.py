@@ -52,6 +52,8 @@ _TITLES = {
     "insufficient-scope": "The access token does not allow this",
     "body-too-large": "The body is too large",
     "unsupported-media-type": "The body must be application/json",
+    "rate-limited": "Too many requests",
+    "limiter-unavailable": "Requests cannot be counted",
     "engine-unavailable": "The workflow engine does not answer",
     "database-unavailable": "The database does not answer",
     "internal-error": "Something went wrong on our side",
@@ -109,6 +111,8 @@ def from_domain(error: errors.VantaError) -> Problem:
             return Problem(status, error.code, error.reason, field=error.field)
         case errors.InvalidToken():
             return unauthenticated(str(error))
+        case errors.LimiterUnavailable():
+            return Problem(503, error.code, str(error), headers=_RETRY_SOON)
     if status == 500:
         _log.error("internal error", exc_info=error)
         return internal()

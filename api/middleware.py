@@ -57,6 +57,7 @@ class _Exchange:
 
     def _add_headers(self, headers: MutableHeaders) -> None:
         headers["X-Request-Id"] = self._id
+        headers.update(self._scope.get("vanta.headers", {}))
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         if self._scope["path"] not in _PAGES:

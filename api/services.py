@@ -1,6 +1,6 @@
 """What the routes work with: opened once per process by the lifespan, injected everywhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,7 @@ from domain.flip_mode import Begun, Extension, StartOverlay
 from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.overlays import Overlay, OverlayKind
+from domain.rate_limits import Bucket, Rates, RouteClass, Standing
 from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
@@ -36,6 +37,12 @@ class Gatekeeper(Protocol):
     """What `adapters.identity.gate.Gate` offers."""
 
     async def principal(self, token: str) -> Principal: ...
+
+
+class Limiter(Protocol):
+    """What `adapters.limits.Limiter` offers."""
+
+    async def take(self, route_class: RouteClass, buckets: Sequence[Bucket]) -> list[Standing]: ...
 
 
 class Tester(Protocol):
@@ -121,5 +128,7 @@ class Services:
     members: "Members"
     invitations: "Invitations"
     accounts: "Accounts"
+    limiter: Limiter
+    rates: Mapping[RouteClass, Rates]
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

@@ -7,6 +7,7 @@ VantaError
 ├── ExitBreach            more was about to leave for a manager order than it was allotted
 ├── Conflict              the entity's state does not allow it; `code` is stable
 ├── IdempotencyKeyReused  the key was already used for another request
+├── LimiterUnavailable    requests cannot be counted, and this one must not be let in uncounted
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
 │   └── SecretUnreadable  what is stored under it is not what was sealed
@@ -92,6 +93,13 @@ class StoreUnavailable(VantaError):
 
     retryable = True
     code = "database-unavailable"
+
+
+class LimiterUnavailable(VantaError):
+    """Nobody can say how much the caller has sent; where money moves, that is no reason to let him in."""
+
+    retryable = True
+    code = "limiter-unavailable"
 
 
 class IllegalTransition(VantaError):

@@ -5,7 +5,9 @@ from uuid import UUID
 
 import orjson
 from pydantic import SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from domain.admission import Halt
 from domain.kills import Kill
@@ -57,9 +59,14 @@ class RedisConfig(Protocol):
 
 
 def open_redis(config: RedisConfig) -> Redis:
-    """Connects at first use; every command has a time-out."""
+    """Connects at first use; every command has a time-out. Where all connections are taken, a command waits for one.
+
+    One repeat at once, for a connection that a restart of the server broke; whoever asks has a way without Redis, and
+    takes it sooner than the client's own repeats would let him.
+    """
     timeout = config.timeout_s
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         config.url.get_secret_value(), socket_timeout=timeout, socket_connect_timeout=timeout,
-        max_connections=config.pool_size,
+        max_connections=config.pool_size, timeout=timeout, retry=Retry(NoBackoff(), 1),
     )  # fmt: skip
+    return Redis.from_pool(pool)

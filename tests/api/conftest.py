@@ -23,6 +23,7 @@ from adapters.identity.invitations import Invitations
 from adapters.identity.members import Members
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
+from adapters.limits import Limiter
 from adapters.secretbox import SecretBox
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
@@ -53,7 +54,7 @@ from domain.overlays import EndReason, Overlay, OverlayKind
 from domain.ports import BrokerCredentials, VenueAccount
 from domain.redrive import Redrivable
 from models import Instrument
-from settings import Settings
+from settings import LimitSettings, Settings
 from stack.dev_token import dev_token
 from temporal.orders import EngineUnavailable
 from tests.api.logins import Login, log_in
@@ -246,6 +247,12 @@ class WithState:
         await self._app({**scope, "state": dict(self._state)}, receive, send)
 
 
+def roomy(settings: Settings) -> LimitSettings:
+    """Limits that no test meets by chance."""
+    names = [name for name in LimitSettings.model_fields if name.endswith(("_tenant", "_user", "_address"))]
+    return settings.limits.model_copy(update=dict.fromkeys(names, 1_000_000))
+
+
 @asynccontextmanager
 async def serve(settings: Settings, **parts: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application that `create_app(settings, **parts)` makes."""
@@ -358,6 +365,8 @@ async def client(
             members=Members(database),
             invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
             accounts=Accounts(database),
+            limiter=Limiter(redis, timeout_s=2, patience_s=2, pause_s=0.1),
+            rates=roomy(settings).rates(),
             max_body_bytes=settings.api.max_body_bytes,
         )
         await redis.aclose()
