@@ -150,6 +150,7 @@ async def ended(bench: Bench, placed: Placed) -> dict[str, Any]:
 async def confirmed_after(bench: Bench, placed: Placed, followers: int) -> float | None:
     """Seconds from the POST to the commit of the last order and audit event; None when any is missing."""
     async with bench.database.cursor(bench.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(_CONFIRMED, {"mo_id": placed.mo_id})
         row = await cursor.fetchone()
     if row is None or row["orders"] != followers or row["audited"] != followers:

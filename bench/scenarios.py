@@ -212,6 +212,7 @@ async def _by_order(
     """The sink knows follower orders; Postgres knows whose they are."""
     orders: dict[str, dict[str, list[float]]] = {p.mo_id: {} for p in placed}
     async with bench.database.cursor(bench.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(_ORDER_OF, [list(orders)])
         for row in await cursor.fetchall():
             if row["fo_id"] in arrivals:

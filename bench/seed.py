@@ -56,6 +56,7 @@ async def vault(
         key_id, sealed = box.seal(key, aad=ref)
         rows.append({"follower_id": follower_id, "key_ref": ref, "key_id": key_id, "sealed": sealed.hex()})
     async with database.cursor(tenant_id) as cursor:
+        cursor.filtered = False
         keys = {"tenant": tenant_id, "vault": vault_id, "url": sink, "rows": jsonb(rows)}
         await cursor.execute(_FOLLOWERS, keys)
         await cursor.execute(_KEYS, keys)

@@ -1,6 +1,7 @@
 """SQLModel tables, nothing else. Every tenant-owned one carries `tenant_id`; migrations add row security."""
 
 from models.audit import AuditEvent, OutboxEvent
+from models.columns import Owned
 from models.delivery import Attempt, DeadLetter, Fill
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
 from models.identity import ApiKey, Identity, Invitation, LoginAttempt, RefreshToken, ServiceAccount, Session
@@ -39,6 +40,7 @@ __all__ = [
     "OrderLeg",
     "OutboxEvent",
     "Overlay",
+    "Owned",
     "PlatformHalt",
     "Position",
     "Price",

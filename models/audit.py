@@ -6,12 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlmodel import Field, Index, SQLModel
+from sqlmodel import Field, Index
 
-from models.columns import identity, json, timestamp
+from models.columns import Owned, identity, json, timestamp
 
 
-class AuditEvent(SQLModel, table=True):
+class AuditEvent(Owned, table=True):
     """`mo_id` ties an order's whole tree together; it is null for events outside an order.
 
     `tenant_id` is no foreign key: the rows that events tell of have one, and row-level security checks it here.
@@ -34,7 +34,7 @@ class AuditEvent(SQLModel, table=True):
     ts: datetime = timestamp(now=True)
 
 
-class OutboxEvent(SQLModel, table=True):
+class OutboxEvent(Owned, table=True):
     """What the bus does not have yet: the audit events of one statement by their ids, or a message that is none.
 
     The relay deletes it once JetStream has acknowledged all of it.

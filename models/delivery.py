@@ -5,12 +5,12 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from models.columns import identity, json, numeric, timestamp
+from models.columns import Owned, identity, json, numeric, timestamp
 
 
-class Attempt(SQLModel, table=True):
+class Attempt(Owned, table=True):
     """One send. A row without `outcome` is a send that nobody has seen the end of."""
 
     __tablename__ = "attempts"
@@ -27,7 +27,7 @@ class Attempt(SQLModel, table=True):
     detail: str | None = None
 
 
-class Fill(SQLModel, table=True):
+class Fill(Owned, table=True):
     """`fill_id` is a business key (order and cumulative quantity, or the receiver's id): a repeat is no second fill."""
 
     __tablename__ = "fills"
@@ -44,7 +44,7 @@ class Fill(SQLModel, table=True):
     ts: datetime = timestamp(now=True)
 
 
-class DeadLetter(SQLModel, table=True):
+class DeadLetter(Owned, table=True):
     __tablename__ = "dead_letters"
 
     dead_letter_id: int | None = identity()

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import DateTime, func
 from sqlmodel import Field, Index, SQLModel
 
-from models.columns import identity, json, numeric, timestamp
+from models.columns import Owned, identity, json, numeric, timestamp
 
 
-class RowHistory(SQLModel, table=True):
+class RowHistory(Owned, table=True):
     """A vault, a follower or a vault's position as it was from `valid_from` on; written by triggers, so that nothing
 
     forgets to. A position's id is `vault_id/symbol`.
@@ -45,7 +45,7 @@ class PriceHistory(SQLModel, table=True):
     source: str
 
 
-class NavMark(SQLModel, table=True):
+class NavMark(Owned, table=True):
     """The NAV of a vault at `asof`: cash and positions at the prices of that time, in USD."""
 
     __tablename__ = "nav_marks"
@@ -58,7 +58,7 @@ class NavMark(SQLModel, table=True):
     positions: dict[str, Any] = json()
 
 
-class Reconciliation(SQLModel, table=True):
+class Reconciliation(Owned, table=True):
     """One comparison of a vault's followers with their brokers or receivers. `state`: running, done or failed."""
 
     __tablename__ = "reconciliations"
@@ -75,7 +75,7 @@ class Reconciliation(SQLModel, table=True):
     summary: dict[str, Any] = json()
 
 
-class Drift(SQLModel, table=True):
+class Drift(Owned, table=True):
     """A follower's position that is not what it should be, with its cause and what was done about it."""
 
     __tablename__ = "drifts"

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from sqlmodel import Field, SQLModel
 
-from models.columns import text_list, timestamp
+from models.columns import Owned, text_list, timestamp
 
 _TENANT = "tenants.tenant_id"
 
 
-class Identity(SQLModel, table=True):
+class Identity(Owned, table=True):
     """A person as an OpenID provider knows him, and which user or follower of ours he is: exactly one of the two."""
 
     __tablename__ = "identities"
@@ -41,7 +41,7 @@ class LoginAttempt(SQLModel, table=True):
     used_at: datetime | None = timestamp(nullable=True)
 
 
-class Session(SQLModel, table=True):
+class Session(Owned, table=True):
     """One login; its tokens are good for as long as it is neither over nor revoked."""
 
     __tablename__ = "sessions"
@@ -56,7 +56,7 @@ class Session(SQLModel, table=True):
     revoked_reason: str | None = None
 
 
-class RefreshToken(SQLModel, table=True):
+class RefreshToken(Owned, table=True):
     """Good for one use; the second one ends the session, as one of the two users is a thief."""
 
     __tablename__ = "refresh_tokens"
@@ -69,7 +69,7 @@ class RefreshToken(SQLModel, table=True):
     used_at: datetime | None = timestamp(nullable=True)
 
 
-class Invitation(SQLModel, table=True):
+class Invitation(Owned, table=True):
     """To become a user with a role, or to be a follower; the first login that brings its token accepts it."""
 
     __tablename__ = "invitations"
@@ -87,7 +87,7 @@ class Invitation(SQLModel, table=True):
     revoked_at: datetime | None = timestamp(nullable=True)
 
 
-class ServiceAccount(SQLModel, table=True):
+class ServiceAccount(Owned, table=True):
     """A program that calls with keys of its own."""
 
     __tablename__ = "service_accounts"
@@ -101,7 +101,7 @@ class ServiceAccount(SQLModel, table=True):
     disabled_at: datetime | None = timestamp(nullable=True)
 
 
-class ApiKey(SQLModel, table=True):
+class ApiKey(Owned, table=True):
     __tablename__ = "api_keys"
 
     key_id: str = Field(primary_key=True)

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlmodel import JSON, Column, Field, Index, SQLModel
+from sqlmodel import JSON, Column, Field, Index
 
-from models.columns import json, numeric, text_list, timestamp
+from models.columns import Owned, json, numeric, text_list, timestamp
 
 
-class ManagerOrder(SQLModel, table=True):
+class ManagerOrder(Owned, table=True):
     """`kind` is order, flatten or correction; `live` while something of it may still be in flight.
 
     `waits_until`: when the session opens (or opened) that it waits for in state `received`.
@@ -54,7 +54,7 @@ class ManagerOrder(SQLModel, table=True):
     waits_until: datetime | None = timestamp(nullable=True)
 
 
-class Snapshot(SQLModel, table=True):
+class Snapshot(Owned, table=True):
     """What was true when the order was admitted; written once, never changed. `digest` is SHA-256 of `body`."""
 
     __tablename__ = "snapshots"
@@ -66,7 +66,7 @@ class Snapshot(SQLModel, table=True):
     digest: str
 
 
-class SnapshotPage(SQLModel, table=True):
+class SnapshotPage(Owned, table=True):
     """A page of the vault's followers as frozen in the snapshot: a JSON list of terms, by follower id.
 
     `routes` are those that the page's first wave has something to send by.
@@ -82,7 +82,7 @@ class SnapshotPage(SQLModel, table=True):
     body: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
 
 
-class FollowerOrder(SQLModel, table=True):
+class FollowerOrder(Owned, table=True):
     __tablename__ = "follower_orders"
     __table_args__ = (
         Index("ix_follower_orders_mo", "mo_id", "shard"),

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, Index, SQLModel
 
-from models.columns import json, numeric, text_list, timestamp
+from models.columns import Owned, json, numeric, text_list, timestamp
 
 
-class Vault(SQLModel, table=True):
+class Vault(Owned, table=True):
     """`nav_told_usd` is the NAV of its last audit event; `nav_fault` says why no NAV can be told at present."""
 
     __tablename__ = "vaults"
@@ -34,7 +34,7 @@ class Vault(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
-class Follower(SQLModel, table=True):
+class Follower(Owned, table=True):
     __tablename__ = "followers"
     __table_args__ = (Index("ix_followers_vault", "tenant_id", "vault_id", "follower_id"),)
 
@@ -64,7 +64,7 @@ class Follower(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
-class Position(SQLModel, table=True):
+class Position(Owned, table=True):
     """What a vault or a follower holds; `holder_id` is the vault's or follower's id; `qty` is signed."""
 
     __tablename__ = "positions"

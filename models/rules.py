@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, text
 from sqlmodel import Field, Index, SQLModel
 
-from models.columns import identity, json, numeric, timestamp
+from models.columns import Owned, identity, json, numeric, timestamp
 
 
-class Overlay(SQLModel, table=True):
+class Overlay(Owned, table=True):
     """A temporary rule for a tenant, a vault or one follower (`domain.overlays`); without `expires_at` until lifted."""
 
     __tablename__ = "overlays"
@@ -49,7 +49,7 @@ class PlatformHalt(SQLModel, table=True):
     ended_by: str | None = None
 
 
-class Kill(SQLModel, table=True):
+class Kill(Owned, table=True):
     """One pull of a kill path; processes that send look here, so that none depends on Redis to hear of it.
 
     Scope: `tenant_id` alone is a tenant, with a vault or a follower that one; the nil UUID is everything.
@@ -76,7 +76,7 @@ class Sender(SQLModel, table=True):
     applied_as_of: datetime = timestamp()
 
 
-class Residue(SQLModel, table=True):
+class Residue(Owned, table=True):
     """What rounding has left unallotted so far, in units; signed like a position."""
 
     __tablename__ = "residues"
@@ -88,7 +88,7 @@ class Residue(SQLModel, table=True):
     updated_at: datetime = timestamp(now=True)
 
 
-class Hedge(SQLModel, table=True):
+class Hedge(Owned, table=True):
     """What of `hedge_symbol` a follower holds against its position in `symbol`; signed units."""
 
     __tablename__ = "hedges"
@@ -101,7 +101,7 @@ class Hedge(SQLModel, table=True):
     updated_at: datetime = timestamp(now=True)
 
 
-class Allotment(SQLModel, table=True):
+class Allotment(Owned, table=True):
     """The router-exit guard's ledger of one page: what expansion allotted, and what has been released to be sent."""
 
     __tablename__ = "allotments"

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from models.columns import json, timestamp
+from models.columns import Owned, json, timestamp
 
 
-class WebhookKey(SQLModel, table=True):
+class WebhookKey(Owned, table=True):
     """A follower's signing key, sealed under master key `key_id`; a rotated one signs until `expires_at`."""
 
     __tablename__ = "webhook_keys"
@@ -23,7 +23,7 @@ class WebhookKey(SQLModel, table=True):
     expires_at: datetime | None = timestamp(nullable=True)
 
 
-class Credential(SQLModel, table=True):
+class Credential(Owned, table=True):
     """A follower's broker credential, sealed under master key `key_id`; `version` counts its values.
 
     `status_at` is when its status began. `refreshes`: the sealed value holds a refresh token. `line` is equal for equal
@@ -48,7 +48,7 @@ class Credential(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
-class IdempotencyKey(SQLModel, table=True):
+class IdempotencyKey(Owned, table=True):
     """The answer to a request that changed something, kept so that its repeat gets the same one."""
 
     __tablename__ = "idempotency_keys"
@@ -62,7 +62,7 @@ class IdempotencyKey(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
-class IngestedEntry(SQLModel, table=True):
+class IngestedEntry(Owned, table=True):
     """An entry of autotrade_queue.json that has become an order, or was refused by admission."""
 
     __tablename__ = "ingested_entries"

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from models.columns import json, timestamp
+from models.columns import Owned, json, timestamp
 
 
-class Tenant(SQLModel, table=True):
+class Tenant(Owned, table=True):
     __tablename__ = "tenants"
 
     tenant_id: UUID = Field(primary_key=True)
@@ -19,7 +19,7 @@ class Tenant(SQLModel, table=True):
     halt: str | None = None
 
 
-class User(SQLModel, table=True):
+class User(Owned, table=True):
     __tablename__ = "users"
 
     user_id: UUID = Field(primary_key=True)
@@ -31,7 +31,7 @@ class User(SQLModel, table=True):
     created_at: datetime = timestamp(now=True)
 
 
-class Subscription(SQLModel, table=True):
+class Subscription(Owned, table=True):
     __tablename__ = "subscriptions"
 
     subscription_id: str = Field(primary_key=True)

@@ -4,12 +4,12 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlmodel import Field, Index, SQLModel
+from sqlmodel import Field, Index
 
-from models.columns import numeric, timestamp
+from models.columns import Owned, numeric, timestamp
 
 
-class OrderLeg(SQLModel, table=True):
+class OrderLeg(Owned, table=True):
     """A leg of a follower order's plan `plan`, numbered from 1; the highest plan is in force.
 
     `amount` of `source` is given for `expected` of `target`, `least` of which the order needs; `received` and `fee` are
@@ -41,7 +41,7 @@ class OrderLeg(SQLModel, table=True):
     updated_at: datetime = timestamp(now=True)
 
 
-class FollowerBalance(SQLModel, table=True):
+class FollowerBalance(Owned, table=True):
     """What a follower's account could spend of a currency when it was last looked at."""
 
     __tablename__ = "follower_balances"
@@ -53,7 +53,7 @@ class FollowerBalance(SQLModel, table=True):
     asof: datetime = timestamp(now=True)
 
 
-class StreamRefusal(SQLModel, table=True):
+class StreamRefusal(Owned, table=True):
     """An account whose venue refuses us its order stream, though not its key, until `resumed_at`.
 
     `revision` is of that credential.

@@ -94,6 +94,7 @@ class Inquiry:
 
     async def _rows(self, statement: str, tenant_id: str = TENANT) -> list[Json]:
         async with self._database.cursor(tenant_id) as cursor:
+            cursor.filtered = False  # it looks at whole tables, so at the tenant's part of them
             await cursor.execute(statement)
             return await cursor.fetchall()
 

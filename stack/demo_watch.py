@@ -94,6 +94,7 @@ class Watch:
     async def _read(self) -> list[Progress]:
         mo_ids = [order.mo_id for order in self._script.orders]
         async with self._database.cursor(TENANT) as cursor:
+            cursor.filtered = False  # it looks at whole tables, so at the tenant's part of them
             await cursor.execute(_ORDERS, [mo_ids])
             states = {row["mo_id"]: ManagerState(row["state"]) for row in await cursor.fetchall()}
             await cursor.execute(_FOLLOWER_ORDERS, [mo_ids])

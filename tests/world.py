@@ -207,6 +207,7 @@ class World:
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         async with self.database.cursor(self.tenant_id) as cursor:
+            cursor.filtered = False
             await cursor.execute(statement, values)
             return await cursor.fetchall()
 

@@ -26,7 +26,7 @@ WITH e AS (
          x.payload, x.n
   FROM manager_orders,
        jsonb_to_recordset(%(events)s) AS x(action text, payload jsonb, n int)
-  WHERE mo_id = %(mo_id)s
+  WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)
 ), {EMIT}
 SELECT count(*) FROM a
 """
@@ -35,7 +35,7 @@ _STORED = """
 SELECT state, reason, fingerprint, followers, shards, effect, expires_at, waits_until,
   (SELECT coalesce(jsonb_agg(to_jsonb(p.routes) ORDER BY p.shard), '[]') FROM snapshot_pages p WHERE p.mo_id = m.mo_id)
     AS routes
-FROM manager_orders m WHERE mo_id = %s
+FROM manager_orders m WHERE mo_id = %s AND is_mine(tenant_id)
 """
 
 _INSERT = """
@@ -50,7 +50,8 @@ VALUES (%(mo_id)s, %(tenant_id)s, %(vault_id)s, %(symbol)s, %(venue)s, %(side)s,
 # that nobody knows either: opens are then refused until the NAV is set.
 _MOVE_VAULT = """
 WITH paid AS (
-  UPDATE vaults SET cash_usd = cash_usd - %(delta)s * %(price)s WHERE vault_id = %(vault_id)s
+  UPDATE vaults SET cash_usd = cash_usd - %(delta)s * %(price)s
+  WHERE vault_id = %(vault_id)s AND is_mine(tenant_id)
 )
 INSERT INTO positions AS h (tenant_id, holder_id, symbol, qty, avg_price)
 VALUES (%(tenant_id)s, %(vault_id)s, %(symbol)s, %(delta)s, %(price)s)
@@ -115,7 +116,9 @@ class AdmissionStore:
         By itself, before the facts are read: a statement that waits for the lock would go on with what it saw before,
         and the second of two orders at once would miss the first.
         """
-        await cursor.execute("SELECT risk_profile FROM vaults WHERE vault_id = %s FOR UPDATE", [vault_id])
+        await cursor.execute(
+            "SELECT risk_profile FROM vaults WHERE vault_id = %s AND is_mine(tenant_id) FOR UPDATE", [vault_id]
+        )
         locked = await cursor.fetchone()
         if locked is None:
             raise NotFound("vault", vault_id)
@@ -176,7 +179,7 @@ class AdmissionStore:
             [order.mo_id, order.tenant_id, now, jsonb(body), digest],
         )
         await cursor.execute(
-            "UPDATE manager_orders SET followers = %s, shards = %s WHERE mo_id = %s",
+            "UPDATE manager_orders SET followers = %s, shards = %s WHERE mo_id = %s AND is_mine(tenant_id)",
             [frozen["followers"], frozen["shards"], order.mo_id],
         )
         if order.kind == ORDER:

@@ -41,7 +41,7 @@ def _version(table: str, entity: str, entity_id: str) -> str:
     return f"""
 SELECT r.* FROM (
   SELECT h.body FROM public.row_history h
-  WHERE h.entity = '{entity}' AND h.entity_id = {entity_id} AND h.valid_from <= {_T}
+  WHERE h.entity = '{entity}' AND h.entity_id = {entity_id} AND is_mine(h.tenant_id) AND h.valid_from <= {_T}
   ORDER BY h.valid_from DESC, h.history_id DESC LIMIT 1
 ) b, jsonb_populate_record(NULL::public.{table}, b.body) r
 """
@@ -81,22 +81,22 @@ WITH vaults AS NOT MATERIALIZED ({_version("vaults", "vault", _VAULT)}
     WHERE f.updated_at > {_T}) AS s (state, filled_qty)
   WHERE f.tenant_id = {_ME} AND f.follower_id = {_FOLLOWER} AND f.created_at <= {_T}
 ), manager_orders AS (
-  SELECT m.mo_id, m.vault_id, m.symbol, m.side, m.qty, m.order_type, m.limit_price, m.meta, m.shards, m.kind, m.effect,
-    m.created_at, s.state,
+  SELECT m.mo_id, m.tenant_id, m.vault_id, m.symbol, m.side, m.qty, m.order_type, m.limit_price, m.meta, m.shards,
+    m.kind, m.effect, m.created_at, s.state,
     s.state = 'dispatching' OR m.mo_id IN (SELECT f.mo_id FROM follower_orders f WHERE f.state IN ({_OPEN})) AS live
   FROM public.manager_orders m CROSS JOIN LATERAL (
     SELECT CASE WHEN m.effect IS NULL OR m.settled_at <= {_T} THEN m.state ELSE 'dispatching' END) AS s (state)
-  WHERE m.vault_id = {_VAULT} AND m.created_at <= {_T}
+  WHERE m.vault_id = {_VAULT} AND is_mine(m.tenant_id) AND m.created_at <= {_T}
 ), snapshots AS NOT MATERIALIZED (
-  SELECT s.* FROM public.snapshots s WHERE s.taken_at <= {_T}
+  SELECT s.* FROM public.snapshots s WHERE is_mine(s.tenant_id) AND s.taken_at <= {_T}
 ), snapshot_pages AS NOT MATERIALIZED (
-  SELECT p.mo_id, p.shard, (SELECT coalesce(json_agg(t.value), '[]') FROM json_array_elements(p.body) t
+  SELECT p.mo_id, p.tenant_id, p.shard, (SELECT coalesce(json_agg(t.value), '[]') FROM json_array_elements(p.body) t
     WHERE t.value ->> 'follower_id' = {_FOLLOWER}) AS body
-  FROM public.snapshot_pages p
+  FROM public.snapshot_pages p WHERE is_mine(p.tenant_id)
 ), overlays AS (
-  SELECT o.overlay_id, o.kind, o.vault_id, o.follower_id, o.params, o.starts_at, o.expires_at,
+  SELECT o.overlay_id, o.tenant_id, o.kind, o.vault_id, o.follower_id, o.params, o.starts_at, o.expires_at,
     CASE WHEN o.ended_at <= {_T} THEN o.ended_at END AS ended_at
-  FROM public.overlays o WHERE o.vault_id = {_VAULT} AND o.starts_at <= {_T}
+  FROM public.overlays o WHERE o.vault_id = {_VAULT} AND is_mine(o.tenant_id) AND o.starts_at <= {_T}
 ), tenants AS (
   SELECT t.tenant_id, (SELECT o.params ->> 'level' FROM public.overlays o
     WHERE o.tenant_id = t.tenant_id AND o.vault_id IS NULL AND o.kind = 'halt' AND o.starts_at <= {_T}

@@ -31,7 +31,8 @@ UNION
 SELECT follower_id, symbol FROM follower_orders
 WHERE tenant_id = %(tenant)s AND follower_id = ANY(%(followers)s) AND created_at > %(since)s
 UNION
-SELECT follower_id, symbol FROM drifts WHERE run_id = %(previous)s AND follower_id = ANY(%(followers)s)
+SELECT follower_id, symbol FROM drifts
+WHERE run_id = %(previous)s AND is_mine(tenant_id) AND follower_id = ANY(%(followers)s)
 """
 
 # The quantity before any limit is the result of the trace's step to the instrument's size.

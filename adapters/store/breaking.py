@@ -15,14 +15,16 @@ from domain.ports import OutcomeKind, SendOutcome
 
 _log = logging.getLogger("vanta.credentials")
 
-_PRESENT = "SELECT cred_ref, version FROM credentials WHERE cred_ref = ANY(%s) AND status = 'active'"
+_PRESENT = (
+    "SELECT cred_ref, version FROM credentials WHERE cred_ref = ANY(%s) AND is_mine(tenant_id) AND status = 'active'"
+)
 
 # Sorted, so that two batches that touch the same credentials lock them in the same order.
 _BREAK = f"""
 WITH x AS (
   SELECT c.cred_ref, x.reason FROM jsonb_to_recordset(%(broken)s) AS x(cred_ref text, version int, reason text)
   JOIN credentials c ON c.cred_ref = x.cred_ref AND c.version = x.version AND c.status = 'active'
-  ORDER BY c.cred_ref FOR UPDATE OF c
+  WHERE is_mine(c.tenant_id) ORDER BY c.cred_ref FOR UPDATE OF c
 ), u AS (
   UPDATE credentials c SET status = 'broken', status_at = now(),
     broken_reason = CASE WHEN x.reason = 'bad_credentials' AND c.expires_at <= now() THEN 'expired' ELSE x.reason END

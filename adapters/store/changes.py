@@ -42,7 +42,7 @@ WITH c AS (
     avg_price = coalesce(c.avg, f.avg_price),
     next_attempt_at = now() + c.wait_ms * interval '1 millisecond',
     updated_at = now()
-  FROM c WHERE f.fo_id = c.fo_id AND f.state = c.source
+  FROM c WHERE f.fo_id = c.fo_id AND is_mine(f.tenant_id) AND f.state = c.source
   RETURNING f.*, c.source, c.path, c.detail
 ), e AS (
   SELECT u.tenant_id, 'follower_order' AS entity, u.fo_id AS entity_id, p.state AS action, %(actor)s AS actor,
@@ -67,7 +67,7 @@ WITH n AS (
   INSERT INTO fills (fill_id, tenant_id, fo_id, follower_id, symbol, side, qty, price, source)
   SELECT x.fill_id, f.tenant_id, f.fo_id, f.follower_id, f.symbol, f.side, x.qty, x.price, x.source
   FROM jsonb_to_recordset(%(fills)s) AS x(fo_id text, fill_id text, qty numeric, price numeric, source text)
-  JOIN follower_orders f USING (fo_id)
+  JOIN follower_orders f USING (fo_id) WHERE is_mine(f.tenant_id)
   ON CONFLICT (fill_id) DO NOTHING
   RETURNING *
 ), moved AS (
@@ -111,7 +111,7 @@ _LATE_FILLS = _fills(_AS_FILLED)
 _LATE = """
 UPDATE follower_orders SET filled_qty = %(filled)s, avg_price = coalesce(%(avg)s, avg_price),
   broker_order_ref = coalesce(broker_order_ref, %(ref)s), updated_at = now()
-WHERE fo_id = %(fo_id)s AND filled_qty = %(before)s RETURNING fo_id
+WHERE fo_id = %(fo_id)s AND is_mine(tenant_id) AND filled_qty = %(before)s RETURNING fo_id
 """
 
 _BURY = """
@@ -122,7 +122,7 @@ WITH d AS (
       'last_error', f.last_error, 'dispatch_attempts', f.dispatch_attempts, 'trace', f.trace,
       'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'tenant_id' ORDER BY t.attempt_no), '[]')
                    FROM attempts t WHERE t.fo_id = f.fo_id))
-  FROM follower_orders f WHERE f.fo_id = ANY(%(fo_ids)s)
+  FROM follower_orders f WHERE f.fo_id = ANY(%(fo_ids)s) AND is_mine(f.tenant_id)
   RETURNING *
 )
 INSERT INTO outbox (tenant_id, subject, payload)

@@ -15,27 +15,29 @@ _ORDER = """
 SELECT mo_id, vault_id, symbol, venue, side, trim_scale(qty)::text AS qty, order_type AS type,
   trim_scale(limit_price)::text AS limit_price, tif, meta, state, reason, effect, fingerprint, source, actor,
   expires_at, followers, shards, created_at, settled_at
-FROM manager_orders WHERE mo_id = %(mo_id)s
+FROM manager_orders WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)
 """
-_SNAPSHOT = "SELECT taken_at, digest, body FROM snapshots WHERE mo_id = %(mo_id)s"
+_SNAPSHOT = "SELECT taken_at, digest, body FROM snapshots WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)"
 _FOLLOWER_ORDERS = """
 SELECT fo_id, follower_id, leg, shard, symbol, side, trim_scale(qty)::text AS qty, cap_applied, state, reason, route,
   broker_order_ref, dispatch_attempts, last_error, trim_scale(filled_qty)::text AS filled_qty,
   trim_scale(avg_price)::text AS avg_price, next_attempt_at, trace, audit, created_at, updated_at
-FROM follower_orders WHERE mo_id = %(mo_id)s ORDER BY follower_id, leg
+FROM follower_orders WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) ORDER BY follower_id, leg
 """
 _ATTEMPTS = """
 SELECT t.fo_id, t.attempt_no, t.via, t.started_at, t.ended_at, t.outcome, t.code, t.http_status, t.detail
-FROM attempts t JOIN follower_orders f USING (fo_id) WHERE f.mo_id = %(mo_id)s ORDER BY t.fo_id, t.attempt_no
+FROM attempts t JOIN follower_orders f USING (fo_id) WHERE f.mo_id = %(mo_id)s AND is_mine(f.tenant_id)
+ORDER BY t.fo_id, t.attempt_no
 """
 _FILLS = """
 SELECT l.fo_id, l.fill_id, l.symbol, l.side, trim_scale(l.qty)::text AS qty, trim_scale(l.price)::text AS price,
   l.source, l.ts
-FROM fills l JOIN follower_orders f USING (fo_id) WHERE f.mo_id = %(mo_id)s ORDER BY l.fo_id, l.ts, l.fill_id
+FROM fills l JOIN follower_orders f USING (fo_id) WHERE f.mo_id = %(mo_id)s AND is_mine(f.tenant_id)
+ORDER BY l.fo_id, l.ts, l.fill_id
 """
 _EVENTS = """
-SELECT event_id, entity, entity_id, action, actor, payload, ts FROM audit_events WHERE mo_id = %(mo_id)s
-ORDER BY event_id
+SELECT event_id, entity, entity_id, action, actor, payload, ts FROM audit_events
+WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) ORDER BY event_id
 """
 
 

@@ -1,4 +1,7 @@
-"""One pool of connections; every transaction is a tenant's and sees that tenant's rows only (row-level security)."""
+"""One pool of connections; every transaction is a tenant's and sees that tenant's rows only, for two reasons.
+
+The query layer asks for no others (`adapters.store.tenancy`), and row-level security would give none.
+"""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -6,21 +9,23 @@ from typing import Any, Protocol, cast
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection, AsyncCursor
-from psycopg.rows import DictRow, dict_row
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from sqlalchemy import TextClause, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection as EngineConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import Session
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.store.failures import UNAVAILABLE
+from adapters.store.tenancy import TenantCursor, TenantSession, guard_engine, of_tenant
 from domain.errors import StoreUnavailable
 
 _SET_TENANT = text("SELECT set_config('vanta.tenant_id', :tenant, true)")
 
-Cursor = AsyncCursor[DictRow]
+Cursor = TenantCursor
 
 
 def _dumps(value: Any) -> bytes:
@@ -40,13 +45,6 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(f"the database does not answer ({type(error).__name__})") from error
 
 
-@asynccontextmanager
-async def _cursor(connection: EngineConnection) -> AsyncIterator[Cursor]:
-    raw = (await connection.get_raw_connection()).driver_connection
-    async with cast("AsyncConnection[Any]", raw).cursor(row_factory=dict_row) as cursor:
-        yield cursor
-
-
 class PostgresConfig(Protocol):
     """What `settings.PostgresSettings` offers."""
 
@@ -61,9 +59,13 @@ class PostgresConfig(Protocol):
 
 
 class Database:
-    """`session` for SQLModel, `cursor` for the statements of the order path; both are one transaction of one tenant."""
+    """`session` for SQLModel, `cursor` for the statements of the order path; both are one transaction of one tenant.
 
-    def __init__(self, config: PostgresConfig) -> None:
+    `filtered` off takes the query layer's line between tenants away, so that tests see whether the other one holds.
+    """
+
+    def __init__(self, config: PostgresConfig, *, filtered: bool = True) -> None:
+        self._filtered = filtered
         self._engine: AsyncEngine = create_async_engine(
             make_url(config.dsn.get_secret_value()).set(drivername="postgresql+psycopg"),
             pool_size=config.pool_size,
@@ -76,6 +78,7 @@ class Database:
                 "options": f"-c statement_timeout={config.statement_timeout_ms} -c timezone=UTC",
             },
         )
+        guard_engine(self._engine.sync_engine, filtered=filtered)
 
     @asynccontextmanager
     async def _transaction(self, tenant_id: str, **options: Any) -> AsyncIterator[EngineConnection]:
@@ -92,7 +95,13 @@ class Database:
         """Commits on leaving, rolls back on an exception."""
         async with (
             self._transaction(tenant_id) as connection,
-            AsyncSession(bind=connection, expire_on_commit=False, autoflush=False) as session,
+            AsyncSession(
+                bind=connection,
+                sync_session_class=TenantSession if self._filtered else Session,
+                info=of_tenant(tenant_id),
+                expire_on_commit=False,
+                autoflush=False,
+            ) as session,
         ):
             yield session
             await session.flush()
@@ -100,14 +109,21 @@ class Database:
     @asynccontextmanager
     async def cursor(self, tenant_id: str) -> AsyncIterator[Cursor]:
         """The driver's own cursor with dict rows, in the same pool and the same kind of transaction."""
-        async with self._transaction(tenant_id) as connection, _cursor(connection) as cursor:
+        async with self._transaction(tenant_id) as connection, self._cursor(connection) as cursor:
             yield cursor
 
     @asynccontextmanager
     async def snapshot(self, tenant_id: str) -> AsyncIterator[Cursor]:
         """For reading only: all statements see what was committed before the first of them."""
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        async with self._transaction(tenant_id, **options) as connection, _cursor(connection) as cursor:
+        async with self._transaction(tenant_id, **options) as connection, self._cursor(connection) as cursor:
+            yield cursor
+
+    @asynccontextmanager
+    async def _cursor(self, connection: EngineConnection) -> AsyncIterator[Cursor]:
+        raw = (await connection.get_raw_connection()).driver_connection
+        async with TenantCursor(cast("AsyncConnection[Any]", raw), row_factory=dict_row) as cursor:
+            cursor.filtered = self._filtered
             yield cursor
 
     async def ping(self) -> None:

@@ -72,9 +72,12 @@ LEFT JOIN credentials c ON f.route <> 'webhook' AND c.venue = f.route AND c.stat
   AND c.cred_ref IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
 
-_ONE = _PENDING + " WHERE f.fo_id = %(fo_id)s FOR UPDATE OF f"
+_ONE = _PENDING + " WHERE f.fo_id = %(fo_id)s AND is_mine(f.tenant_id) FOR UPDATE OF f"
 
-_HEDGED = "SELECT state, filled_qty FROM follower_orders WHERE mo_id = %s AND follower_id = %s AND leg = 0"
+_HEDGED = """
+SELECT state, filled_qty FROM follower_orders
+WHERE mo_id = %s AND follower_id = %s AND leg = 0 AND is_mine(tenant_id)
+"""
 
 _OPEN_ATTEMPT = "INSERT INTO attempts (fo_id, attempt_no, tenant_id, via) VALUES (%s, %s, %s, 'order')"
 
@@ -84,7 +87,7 @@ UPDATE attempts a SET outcome = x.outcome, code = x.code, http_status = x.http_s
   ended_at = now()
 FROM jsonb_to_recordset(%(rows)s)
   AS x(fo_id text, attempt_no int, outcome text, code text, http_status int, detail text)
-WHERE a.fo_id = x.fo_id AND a.attempt_no = x.attempt_no AND a.outcome IS NULL
+WHERE a.fo_id = x.fo_id AND is_mine(a.tenant_id) AND a.attempt_no = x.attempt_no AND a.outcome IS NULL
 """
 
 # An order still in `sent` after its wave has ended is nobody's: its owner waits until the wave's request must have hit
@@ -95,10 +98,13 @@ SELECT fo_id, follower_id, leg, symbol, side, qty, route, state, dispatch_attemp
     CASE state WHEN 'sent' THEN updated_at + interval '12 seconds' ELSE next_attempt_at END - now()) * 1000))::int
     AS wait_ms
 FROM follower_orders WHERE mo_id = %(mo_id)s AND shard = %(shard)s AND state <> ALL(%(left_out)s)
-  AND NOT (state = 'killed' AND dispatch_attempts = 0)
+  AND NOT (state = 'killed' AND dispatch_attempts = 0) AND is_mine(tenant_id)
 ORDER BY fo_id
 """
-_DUE_PAGES = "SELECT DISTINCT shard FROM follower_orders WHERE mo_id = %s AND state <> ALL(%s) ORDER BY shard"
+_DUE_PAGES = """
+SELECT DISTINCT shard FROM follower_orders
+WHERE mo_id = %s AND is_mine(tenant_id) AND state <> ALL(%s) ORDER BY shard
+"""
 _NEVER_OWNED = ("skipped", "shadowed")
 # Not the wave's any more, and not over: a retry that is due in a second, an order that is open at its venue.
 _NOT_DUE = (*_NEVER_OWNED, "sized", "sent", *(state.value for state in FOLLOWER_ENDS))

@@ -56,7 +56,7 @@ LEFT JOIN instruments i ON i.symbol = %(symbol)s
 LEFT JOIN prices p ON p.symbol = %(symbol)s
 LEFT JOIN instruments e ON e.symbol = v.risk_profile #>> '{{hedge,symbol}}' AND e.symbol <> %(symbol)s
 LEFT JOIN prices ep ON ep.symbol = e.symbol
-WHERE v.vault_id = %(vault_id)s
+WHERE v.vault_id = %(vault_id)s AND is_mine(v.tenant_id)
 """
 
 

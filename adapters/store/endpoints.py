@@ -26,12 +26,12 @@ _COUNT = """
 WITH x AS (
   SELECT w.follower_id, x.answered, x.failures
   FROM jsonb_to_recordset(%(streaks)s) AS x(follower_id text, answered bool, failures int)
-  JOIN followers w USING (follower_id)
+  JOIN followers w USING (follower_id) WHERE is_mine(w.tenant_id)
   ORDER BY w.follower_id FOR UPDATE OF w
 )
 UPDATE followers w
 SET consecutive_failures = CASE WHEN x.answered THEN 0 ELSE w.consecutive_failures END + x.failures
-FROM x WHERE w.follower_id = x.follower_id
+FROM x WHERE w.follower_id = x.follower_id AND is_mine(w.tenant_id)
 RETURNING w.follower_id, w.consecutive_failures, w.endpoint_enabled_at, w.endpoint_disabled_at IS NOT NULL AS disabled
 """
 
@@ -49,7 +49,7 @@ _DISABLE = f"""
 WITH u AS (
   UPDATE followers w SET endpoint_disabled_at = now(), endpoint_disabled_reason = x.why
   FROM jsonb_each_text(%(reasons)s) AS x(follower_id, why)
-  WHERE w.follower_id = x.follower_id AND w.endpoint_disabled_at IS NULL RETURNING w.*
+  WHERE w.follower_id = x.follower_id AND is_mine(w.tenant_id) AND w.endpoint_disabled_at IS NULL RETURNING w.*
 ), e AS (
   SELECT tenant_id, 'follower' AS entity, follower_id AS entity_id, 'endpoint_disabled' AS action, %(actor)s AS actor,
     NULL AS mo_id, 1 AS n, jsonb_build_object('vault_id', vault_id, 'reason', endpoint_disabled_reason,
@@ -61,19 +61,20 @@ SELECT follower_id, endpoint_disabled_reason FROM u
 
 _BEGIN_TRIAL = """
 UPDATE followers SET endpoint_test_until = now() + %(most)s
-WHERE follower_id = %(follower_id)s AND (endpoint_test_until IS NULL OR endpoint_test_until < now())
+WHERE follower_id = %(follower_id)s AND is_mine(tenant_id)
+  AND (endpoint_test_until IS NULL OR endpoint_test_until < now())
 RETURNING follower_id, vault_id, webhook ->> 'url' AS url, webhook ->> 'hmac_key_ref' AS key_ref
 """
-_FOLLOWER = "SELECT webhook IS NOT NULL AS hooked FROM followers WHERE follower_id = %s"
+_FOLLOWER = "SELECT webhook IS NOT NULL AS hooked FROM followers WHERE follower_id = %s AND is_mine(tenant_id)"
 _KEYS = """
 SELECT key_ref, key_id, sealed FROM webhook_keys
-WHERE key_ref = %s AND (expires_at IS NULL OR expires_at > now()) ORDER BY version DESC
+WHERE key_ref = %s AND is_mine(tenant_id) AND (expires_at IS NULL OR expires_at > now()) ORDER BY version DESC
 """
 
 _END_TRIAL = f"""
 WITH b AS (
   SELECT follower_id, endpoint_disabled_at IS NOT NULL AS was_disabled, endpoint_disabled_reason AS why
-  FROM followers WHERE follower_id = %(follower_id)s FOR UPDATE
+  FROM followers WHERE follower_id = %(follower_id)s AND is_mine(tenant_id) FOR UPDATE
 ), u AS (
   UPDATE followers w SET endpoint_test_until = NULL,
     endpoint_disabled_at = CASE WHEN %(ok)s THEN NULL ELSE w.endpoint_disabled_at END,

@@ -32,11 +32,11 @@ ON CONFLICT (mo_id, shard) DO NOTHING
 """
 _RELEASE = """
 UPDATE allotments SET released_orders = released_orders + %(orders)s, released_qty = released_qty + %(qty)s
-WHERE mo_id = %(mo_id)s AND shard = %(shard)s AND released_orders + %(orders)s <= allotted_orders
-  AND released_qty + %(qty)s <= allotted_qty
+WHERE mo_id = %(mo_id)s AND shard = %(shard)s AND is_mine(tenant_id)
+  AND released_orders + %(orders)s <= allotted_orders AND released_qty + %(qty)s <= allotted_qty
 """
 # Orders of before the ledger go on without it.
-_UNGUARDED = "SELECT body ->> 'sizing_version' = '1' AS old FROM snapshots WHERE mo_id = %s"
+_UNGUARDED = "SELECT body ->> 'sizing_version' = '1' AS old FROM snapshots WHERE mo_id = %s AND is_mine(tenant_id)"
 
 
 async def allot(cursor: Cursor, tenant_id: str, mo_id: str, shard: int, orders: Iterable[SizedOrder]) -> None:

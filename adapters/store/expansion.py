@@ -14,12 +14,12 @@ ACTOR = "system:expansion"
 
 _ORDER = """
 SELECT m.symbol, m.side, m.qty, m.vault_id, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, s.body
-FROM manager_orders m JOIN snapshots s USING (mo_id) WHERE m.mo_id = %s
+FROM manager_orders m JOIN snapshots s USING (mo_id) WHERE m.mo_id = %s AND is_mine(m.tenant_id)
 """
 
-_PAGE = "SELECT body FROM snapshot_pages WHERE mo_id = %s AND shard = %s"
+_PAGE = "SELECT body FROM snapshot_pages WHERE mo_id = %s AND shard = %s AND is_mine(tenant_id)"
 
-_THERE = "SELECT fo_id FROM follower_orders WHERE mo_id = %s AND shard = %s"
+_THERE = "SELECT fo_id FROM follower_orders WHERE mo_id = %s AND shard = %s AND is_mine(tenant_id)"
 
 # What rounding has left over: a delta, so that two orders that were sized from the same residue both count.
 CARRY = """
@@ -38,7 +38,7 @@ WITH i AS (
     x.cap_applied, x.carry, x.state, x.reason, x.route, x.trace, jsonb_build_object('dag_id', m.mo_id)
   FROM jsonb_to_recordset(%(rows)s) AS x(fo_id text, follower_id text, leg int, symbol text, side text, qty numeric,
     cap_applied bool, carry numeric, state text, reason text, route text, trace jsonb)
-  JOIN manager_orders m ON m.mo_id = %(mo_id)s
+  JOIN manager_orders m ON m.mo_id = %(mo_id)s AND is_mine(m.tenant_id)
   ON CONFLICT (fo_id) DO NOTHING
   RETURNING *
 ), {CARRY}, e AS (

@@ -35,7 +35,8 @@ WITH d AS (
       'expected_qty', d.expected_qty::text, 'booked_qty', d.booked_qty::text, 'actual_qty', d.actual_qty::text,
       'drift_bps', d.drift_bps::text, 'action', d.action, 'evidence', d.evidence) AS payload
   FROM d WHERE NOT EXISTS (
-    SELECT 1 FROM drifts p WHERE p.run_id = %(previous)s AND p.follower_id = d.follower_id AND p.symbol = d.symbol
+    SELECT 1 FROM drifts p WHERE p.run_id = %(previous)s AND is_mine(p.tenant_id)
+      AND p.follower_id = d.follower_id AND p.symbol = d.symbol
       AND (p.cause, p.expected_qty, p.booked_qty) = (d.cause, d.expected_qty, d.booked_qty)
       AND (p.actual_qty, p.action) IS NOT DISTINCT FROM (d.actual_qty, d.action))
 ), {EMIT}
@@ -43,7 +44,7 @@ SELECT count(*) FROM d
 """
 
 # Held until the finding is recorded, so that a run cannot be given up in between.
-_UNDER_WAY = "SELECT 1 FROM reconciliations WHERE run_id = %s AND state = 'running' FOR SHARE"
+_UNDER_WAY = "SELECT 1 FROM reconciliations WHERE run_id = %s AND is_mine(tenant_id) AND state = 'running' FOR SHARE"
 
 # Orders that came, moved or filled since the books were read make them another matter: the next run's.
 _UNMOVED = """
@@ -59,7 +60,7 @@ _ADOPT = f"""
 WITH n AS (
   INSERT INTO fills (fill_id, tenant_id, fo_id, follower_id, symbol, side, qty, price, source)
   SELECT %(fill_id)s, tenant_id, fo_id, follower_id, symbol, %(side)s, %(qty)s, %(price)s, '{ADOPTED}'
-  FROM follower_orders WHERE fo_id = %(fo_id)s
+  FROM follower_orders WHERE fo_id = %(fo_id)s AND is_mine(tenant_id)
   ON CONFLICT (fill_id) DO NOTHING RETURNING *
 ), p AS (
   UPDATE positions h SET qty = h.qty + (CASE n.side WHEN 'buy' THEN n.qty ELSE -n.qty END), updated_at = now(),
@@ -78,7 +79,7 @@ SELECT count(*) FROM n
 # Only what has changed, or is old by now: each change of the row is kept by its history.
 _FUNDS = """
 UPDATE followers SET funds_usd = %(funds)s, funds_asof = now()
-WHERE follower_id = %(follower)s
+WHERE follower_id = %(follower)s AND is_mine(tenant_id)
   AND (funds_usd IS DISTINCT FROM %(funds)s OR funds_asof IS NULL OR funds_asof < now() - %(fresh)s)
 """
 

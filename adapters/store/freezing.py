@@ -93,7 +93,7 @@ FROM s
 
 _BENDING = """
 SELECT overlay_id, kind, vault_id, follower_id, params, starts_at, expires_at FROM overlays
-WHERE vault_id = %s AND kind IN ('flip', 'boost') AND ended_at IS NULL AND expires_at > %s
+WHERE vault_id = %s AND is_mine(tenant_id) AND kind IN ('flip', 'boost') AND ended_at IS NULL AND expires_at > %s
 ORDER BY starts_at, overlay_id
 """
 

@@ -13,7 +13,7 @@ class IngestionStore:
 
     async def is_known(self, tenant_id: str, key: str) -> bool:
         async with self._database.cursor(tenant_id) as cursor:
-            await cursor.execute("SELECT 1 FROM ingested_entries WHERE entry_key = %s", [key])
+            await cursor.execute("SELECT 1 FROM ingested_entries WHERE entry_key = %s AND is_mine(tenant_id)", [key])
             return await cursor.fetchone() is not None
 
     async def require_symbol(self, tenant_id: str, symbol: str) -> None:

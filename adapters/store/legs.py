@@ -24,10 +24,13 @@ _F = FollowerState
 _BEFORE_IT_IS_SENT = frozenset({_F.SIZED, _F.RETRY})
 
 _LEGS = """
-SELECT * FROM order_legs l WHERE fo_id = %(fo_id)s
+SELECT * FROM order_legs l WHERE fo_id = %(fo_id)s AND is_mine(tenant_id)
   AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id) ORDER BY leg_no
 """
-_TIMES = "SELECT clock_timestamp() AS now, (SELECT min(created_at) FROM order_legs WHERE fo_id = %s) AS planned_at"
+_TIMES = """
+SELECT clock_timestamp() AS now,
+  (SELECT min(created_at) FROM order_legs WHERE fo_id = %s AND is_mine(tenant_id)) AS planned_at
+"""
 _ONE_PLAN_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('legs:' || %s, 0))"
 
 _EVENT = f"""
@@ -37,7 +40,7 @@ e AS (
       'target', u.target, 'amount', u.amount::text, 'expected', u.expected::text, 'received', u.received::text,
       'fee', u.fee::text, 'ref', u.ref, 'from', %(source)s::text, 'to', u.state, 'reason', u.reason,
       'follower_id', u.follower_id) AS payload, u.leg_no AS n
-  FROM u JOIN follower_orders f USING (fo_id)
+  FROM u JOIN follower_orders f USING (fo_id) WHERE is_mine(f.tenant_id)
 ), {EMIT}
 """
 _STORE = f"""
@@ -57,6 +60,7 @@ WITH u AS (
   UPDATE order_legs SET state = %(target)s, ref = coalesce(%(ref)s, ref), received = coalesce(%(received)s, received),
     fee = coalesce(%(fee)s, fee), reason = coalesce(%(reason)s, reason), updated_at = clock_timestamp()
   WHERE fo_id = %(fo_id)s AND plan = %(plan)s AND leg_no = %(leg_no)s AND state = %(source)s
+    AND is_mine(tenant_id)
   RETURNING *
 ), {_EVENT}
 SELECT * FROM u
@@ -66,7 +70,7 @@ SELECT * FROM u
 _TRADED = f"""
 WITH u AS (
   UPDATE order_legs l SET fee = %(fee)s, received = %(received)s, updated_at = clock_timestamp()
-  WHERE fo_id = %(fo_id)s AND kind = 'trade' AND received IS NULL
+  WHERE fo_id = %(fo_id)s AND is_mine(tenant_id) AND kind = 'trade' AND received IS NULL
     AND plan = (SELECT max(plan) FROM order_legs x WHERE x.fo_id = l.fo_id)
   RETURNING *
 ), {_EVENT.replace("u.state AS action", "'traded' AS action")}

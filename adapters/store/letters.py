@@ -26,7 +26,7 @@ _PURGE = text(
     f"""
     WITH u AS (
       UPDATE dead_letters SET purged_at = now(), purged_by = :actor, purge_reason = :reason
-      WHERE dead_letter_id = ANY(:ids) AND redriven_at IS NULL AND purged_at IS NULL RETURNING *
+      WHERE dead_letter_id = ANY(:ids) AND is_mine(tenant_id) AND redriven_at IS NULL AND purged_at IS NULL RETURNING *
     ), e AS (
       SELECT tenant_id, 'follower_order' AS entity, fo_id AS entity_id, 'dead_letter_purged' AS action,
         CAST(:actor AS text) AS actor, mo_id, dead_letter_id AS n,

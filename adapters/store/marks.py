@@ -36,24 +36,24 @@ HOLDINGS = """
 
 # By itself, as a statement that waits for an order under admission would have the cash of after it and the positions of
 # before.
-_LOCK = "SELECT 1 FROM vaults WHERE vault_id = %s FOR UPDATE"
+_LOCK = "SELECT 1 FROM vaults WHERE vault_id = %s AND is_mine(tenant_id) FOR UPDATE"
 
 _READ = f"""
 SELECT v.nav_usd, v.nav_told_usd, v.nav_fault, v.cash_usd, {HOLDINGS} AS holdings,
   (SELECT jsonb_build_object('cash', m.cash_usd::text, 'positions', m.positions)
-   FROM nav_marks m WHERE m.holder_id = v.vault_id ORDER BY m.asof DESC LIMIT 1) AS last
-FROM vaults v WHERE v.vault_id = %s
+   FROM nav_marks m WHERE m.holder_id = v.vault_id AND is_mine(m.tenant_id) ORDER BY m.asof DESC LIMIT 1) AS last
+FROM vaults v WHERE v.vault_id = %s AND is_mine(v.tenant_id)
 """
 
 _MARK = f"""
 WITH m AS (
   INSERT INTO nav_marks (holder_id, asof, tenant_id, nav_usd, cash_usd, positions)
   SELECT vault_id, %(now)s, tenant_id, %(nav)s, cash_usd, %(positions)s FROM vaults
-  WHERE vault_id = %(vault_id)s AND %(changed)s
+  WHERE vault_id = %(vault_id)s AND is_mine(tenant_id) AND %(changed)s
 ), u AS (
   UPDATE vaults SET nav_usd = %(nav)s, nav_asof = %(asof)s, nav_fault = NULL,
     nav_told_usd = CASE WHEN %(told)s THEN %(nav)s ELSE nav_told_usd END
-  WHERE vault_id = %(vault_id)s RETURNING *
+  WHERE vault_id = %(vault_id)s AND is_mine(tenant_id) RETURNING *
 ), e AS (
   SELECT tenant_id, 'vault' AS entity, vault_id AS entity_id, 'nav_updated' AS action, %(actor)s AS actor,
     NULL AS mo_id, %(payload)s::jsonb AS payload, 1 AS n
@@ -64,7 +64,8 @@ SELECT count(*) FROM a
 
 _DOUBT = f"""
 WITH u AS (
-  UPDATE vaults SET nav_fault = %(fault)s WHERE vault_id = %(vault_id)s AND nav_fault IS NULL RETURNING *
+  UPDATE vaults SET nav_fault = %(fault)s
+  WHERE vault_id = %(vault_id)s AND is_mine(tenant_id) AND nav_fault IS NULL RETURNING *
 ), e AS (
   SELECT tenant_id, 'vault' AS entity, vault_id AS entity_id, 'nav_unknown' AS action, %(actor)s AS actor,
     NULL AS mo_id, %(payload)s::jsonb AS payload, 1 AS n

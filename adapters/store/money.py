@@ -16,12 +16,13 @@ from domain.routing import NoPlan, Plan, RouteFacts, RoutingTerms
 _PROMISED = """
 SELECT currency, sum(amount) AS amount FROM (
   SELECT l.source AS currency, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
-  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'convert'
+  WHERE l.follower_id = %(follower_id)s AND is_mine(l.tenant_id) AND l.fo_id <> %(fo_id)s AND l.kind = 'convert'
     AND (l.state = 'committing' OR (l.state IN ('planned', 'quoted') AND f.state IN ('sized', 'retry'))
       OR (l.state = 'done' AND l.updated_at > %(asked_at)s))
   UNION ALL
   SELECT l.source, l.amount FROM order_legs l JOIN follower_orders f USING (fo_id)
-  WHERE l.follower_id = %(follower_id)s AND l.fo_id <> %(fo_id)s AND l.kind = 'trade' AND f.side = 'buy'
+  WHERE l.follower_id = %(follower_id)s AND is_mine(l.tenant_id) AND l.fo_id <> %(fo_id)s AND l.kind = 'trade'
+    AND f.side = 'buy'
     AND (f.state IN ('sized', 'retry', 'sent', 'unknown') OR f.updated_at > %(asked_at)s)
     AND NOT EXISTS (SELECT 1 FROM order_legs n WHERE n.fo_id = l.fo_id AND n.plan > l.plan)
 ) promised GROUP BY currency
@@ -29,17 +30,21 @@ SELECT currency, sum(amount) AS amount FROM (
 _KEEP = """
 WITH gone AS (
   UPDATE follower_balances SET amount = 0, asof = %(asof)s
-  WHERE follower_id = %(follower_id)s AND NOT currency = ANY(%(currencies)s)
+  WHERE follower_id = %(follower_id)s AND is_mine(tenant_id) AND NOT currency = ANY(%(currencies)s)
 )
 INSERT INTO follower_balances (tenant_id, follower_id, currency, amount, asof)
 SELECT tenant_id, follower_id, x.currency, x.amount, %(asof)s
 FROM followers, jsonb_to_recordset(%(rows)s) AS x(currency text, amount numeric)
-WHERE follower_id = %(follower_id)s
+WHERE follower_id = %(follower_id)s AND is_mine(tenant_id)
 ON CONFLICT (follower_id, currency) DO UPDATE SET amount = excluded.amount, asof = excluded.asof
 """
-_KNOWN = "SELECT currency, amount, asof FROM follower_balances WHERE follower_id = %s ORDER BY currency"
+_KNOWN = """
+SELECT currency, amount, asof FROM follower_balances
+WHERE follower_id = %s AND is_mine(tenant_id) ORDER BY currency
+"""
 _CONSENT = """
-SELECT coalesce((bridged_brokers ->> 'crypto_convert')::bool, false) AS given FROM followers WHERE follower_id = %s
+SELECT coalesce((bridged_brokers ->> 'crypto_convert')::bool, false) AS given FROM followers
+WHERE follower_id = %s AND is_mine(tenant_id)
 """
 _PEG = "SELECT price FROM prices WHERE symbol = %s AND asof > now() - %s"
 

@@ -28,7 +28,7 @@ from domain.sizing import Effect
 _NOBODYS = "preview"  # the id of an order that there is not
 _GUARDED = """
 SELECT kill_switch, halt, maintenance, endpoint_disabled_at IS NOT NULL AS endpoint_disabled
-FROM followers WHERE follower_id = %s
+FROM followers WHERE follower_id = %s AND is_mine(tenant_id)
 """
 _TERMS = f"SELECT terms FROM ({FROZEN}) x"
 
@@ -181,7 +181,7 @@ async def _clock(cursor: Cursor) -> datetime:
 
 
 async def _one(cursor: Cursor, column: str, table: str, entity: str, entity_id: str) -> Any:
-    await cursor.execute(f"SELECT {column} FROM {table} WHERE {entity}_id = %s", [entity_id])
+    await cursor.execute(f"SELECT {column} FROM {table} WHERE {entity}_id = %s AND is_mine(tenant_id)", [entity_id])
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(entity, entity_id)

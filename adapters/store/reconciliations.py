@@ -24,7 +24,9 @@ _RUNNING = """
 SELECT run_id, started_at < now() - %(abandoned)s AS abandoned FROM reconciliations
 WHERE tenant_id = %(tenant)s AND vault_id = %(vault)s AND state = 'running' AND run_id <> %(run)s
 """
-_ABANDON = "UPDATE reconciliations SET state = 'failed', ended_at = now() WHERE run_id = ANY(%s)"
+_ABANDON = """
+UPDATE reconciliations SET state = 'failed', ended_at = now() WHERE run_id = ANY(%s) AND is_mine(tenant_id)
+"""
 _OPEN = """
 INSERT INTO reconciliations (run_id, tenant_id, vault_id, state, summary)
 VALUES (%(run)s, %(tenant)s, %(vault)s, 'running', '{}') ON CONFLICT (run_id) DO NOTHING
@@ -34,15 +36,15 @@ _OPENED = """
 SELECT r.run_id, r.state, r.started_at,
   (SELECT p.run_id FROM reconciliations p WHERE p.tenant_id = r.tenant_id AND p.vault_id = r.vault_id
      AND p.state = 'done' AND p.started_at < r.started_at ORDER BY p.started_at DESC LIMIT 1) AS previous
-FROM reconciliations r WHERE r.run_id = %s
+FROM reconciliations r WHERE r.run_id = %s AND is_mine(r.tenant_id)
 """
-_PREVIOUS = "SELECT started_at, summary FROM reconciliations WHERE run_id = %s"
+_PREVIOUS = "SELECT started_at, summary FROM reconciliations WHERE run_id = %s AND is_mine(tenant_id)"
 
 _CLOSE = f"""
 WITH u AS (
   UPDATE reconciliations SET state = %(state)s, ended_at = now(), followers = %(followers)s, drifts = %(drifts)s,
     summary = %(summary)s
-  WHERE run_id = %(run)s AND state = 'running' RETURNING *
+  WHERE run_id = %(run)s AND is_mine(tenant_id) AND state = 'running' RETURNING *
 ), e AS (
   SELECT tenant_id, 'vault' AS entity, vault_id AS entity_id, 'reconciled' AS action, %(actor)s AS actor,
     NULL AS mo_id, 1 AS n,

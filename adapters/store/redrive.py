@@ -22,7 +22,7 @@ from domain.redrive import Entitlement, Letter, RedriveFacts, Refusal
 _LETTER = """
 SELECT l.dead_letter_id, l.redriven_at, l.redriven_by, l.purged_at,
   NOT EXISTS (SELECT 1 FROM dead_letters n WHERE n.fo_id = l.fo_id AND n.dead_letter_id > l.dead_letter_id) AS newest
-FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s FOR UPDATE
+FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s AND is_mine(l.tenant_id) FOR UPDATE
 """
 
 # The order's snapshot beside what its follower, vault and instrument are now. Its own price is counted out of what the
@@ -51,31 +51,37 @@ CROSS JOIN LATERAL (
   FROM manager_orders b JOIN follower_orders o USING (mo_id)
   WHERE b.live AND b.vault_id = x.vault_id AND o.follower_id = x.follower_id AND o.symbol = x.symbol
     AND o.fo_id <> x.fo_id AND o.state <> ALL(%(ends)s)) u
-WHERE x.fo_id = %(fo_id)s
+WHERE x.fo_id = %(fo_id)s AND is_mine(x.tenant_id)
 """
 
-_NEW_ROUND = "UPDATE follower_orders SET attempts_base = dispatch_attempts WHERE fo_id = %s"
-_CLOSE_LETTER = "UPDATE dead_letters SET redriven_at = now(), redriven_by = %s WHERE dead_letter_id = %s"
-_LIVE = "UPDATE manager_orders SET live = true WHERE mo_id = %s AND NOT live"
+_NEW_ROUND = "UPDATE follower_orders SET attempts_base = dispatch_attempts WHERE fo_id = %s AND is_mine(tenant_id)"
+_CLOSE_LETTER = """
+UPDATE dead_letters SET redriven_at = now(), redriven_by = %s WHERE dead_letter_id = %s AND is_mine(tenant_id)
+"""
+_LIVE = "UPDATE manager_orders SET live = true WHERE mo_id = %s AND is_mine(tenant_id) AND NOT live"
 
 _REFUSED = f"""
 WITH e AS (
   SELECT tenant_id, 'follower_order' AS entity, fo_id AS entity_id, 'redrive_refused' AS action, %(actor)s AS actor,
     mo_id, %(payload)s || jsonb_build_object('follower_id', follower_id) AS payload, 1 AS n
-  FROM follower_orders WHERE fo_id = %(fo_id)s
+  FROM follower_orders WHERE fo_id = %(fo_id)s AND is_mine(tenant_id)
 ), {EMIT}
 SELECT count(*) FROM a
 """
 
 # Two statements: the second sees what whoever held the row before us has done to the order's children.
 _HOLD_MANAGER_ORDER = """
-SELECT mo_id FROM manager_orders WHERE mo_id = (SELECT mo_id FROM follower_orders WHERE fo_id = %s) FOR UPDATE
+SELECT mo_id FROM manager_orders
+WHERE mo_id = (SELECT mo_id FROM follower_orders WHERE fo_id = %s AND is_mine(tenant_id)) FOR UPDATE
 """
 _NOT_LIVE = """
-UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND m.live AND m.state <> 'dispatching'
+UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND is_mine(m.tenant_id)
+  AND m.live AND m.state <> 'dispatching'
   AND NOT EXISTS (SELECT 1 FROM follower_orders f WHERE f.mo_id = m.mo_id AND f.state <> ALL(%(ends)s))
 """
-_IS_OVER = "SELECT 1 FROM manager_orders WHERE mo_id = %s AND NOT live AND state <> 'dispatching'"
+_IS_OVER = (
+    "SELECT 1 FROM manager_orders WHERE mo_id = %s AND is_mine(tenant_id) AND NOT live AND state <> 'dispatching'"
+)
 _ENDS = sorted(state.value for state in FOLLOWER_ENDS)
 
 

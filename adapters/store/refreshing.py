@@ -26,14 +26,14 @@ _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('refresh ' || %s, 0))
 # Read after the lock: another process may have refreshed it a moment ago.
 _TAKE = """
 SELECT cred_ref, venue, environment, key_id, sealed, version, refreshes, expires_at, expires_at <= now() AS expired
-FROM credentials WHERE cred_ref = %s AND status = 'active' AND expires_at < %s
+FROM credentials WHERE cred_ref = %s AND is_mine(tenant_id) AND status = 'active' AND expires_at < %s
 """
 _RENEW = f"""
 WITH u AS (
   UPDATE credentials SET key_id = %(key_id)s, sealed = %(sealed)s, expires_at = %(expires_at)s,
     refreshes = %(refreshes)s, version = version + 1, broken_reason = NULL,
     status_at = CASE WHEN status = 'active' THEN status_at ELSE now() END, status = 'active'
-  WHERE cred_ref = %(cred_ref)s AND version = %(version)s RETURNING *
+  WHERE cred_ref = %(cred_ref)s AND is_mine(tenant_id) AND version = %(version)s RETURNING *
 ), e AS (
   SELECT tenant_id, 'credential' AS entity, cred_ref AS entity_id, 'refreshed' AS action, %(actor)s AS actor,
     NULL AS mo_id, 1 AS n, jsonb_build_object('follower_id', split_part(cred_ref, '/', 2), 'venue', venue,

@@ -13,12 +13,16 @@ from domain.orders import ManagerState, check_manager
 from domain.sizing import Effect
 
 # Before the vault, in the order in which a cancel locks the two.
-_LOCK = "SELECT 1 FROM manager_orders WHERE mo_id = %s FOR UPDATE"
-_WAIT_ON = "UPDATE manager_orders SET waits_until = %(until)s, effect = %(effect)s WHERE mo_id = %(mo_id)s"
-_BEGIN = "UPDATE manager_orders SET state = %(state)s, effect = %(effect)s WHERE mo_id = %(mo_id)s"
+_LOCK = "SELECT 1 FROM manager_orders WHERE mo_id = %s AND is_mine(tenant_id) FOR UPDATE"
+_WAIT_ON = """
+UPDATE manager_orders SET waits_until = %(until)s, effect = %(effect)s WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)
+"""
+_BEGIN = """
+UPDATE manager_orders SET state = %(state)s, effect = %(effect)s WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)
+"""
 _REFUSE = """
 UPDATE manager_orders SET state = %(state)s, reason = %(reason)s, effect = NULL, live = false, settled_at = now()
-WHERE mo_id = %(mo_id)s
+WHERE mo_id = %(mo_id)s AND is_mine(tenant_id)
 """
 
 

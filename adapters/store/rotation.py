@@ -26,13 +26,13 @@ _OK = 200
 _EXPIRE = text(
     """
     UPDATE webhook_keys SET expires_at = now() + :grace
-    WHERE key_ref = :key_ref AND version < :version AND expires_at IS NULL RETURNING expires_at
+    WHERE key_ref = :key_ref AND is_mine(tenant_id) AND version < :version AND expires_at IS NULL RETURNING expires_at
     """
 )
 _IN_FORCE = text(
     """
     SELECT count(*) FILTER (WHERE expires_at IS NULL OR expires_at > now()) AS keys, max(version) AS newest
-    FROM webhook_keys WHERE key_ref = :key_ref
+    FROM webhook_keys WHERE key_ref = :key_ref AND is_mine(tenant_id)
     """
 )
 

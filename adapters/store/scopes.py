@@ -7,7 +7,7 @@ that very scope come to, so that a claim reads one row of each and no overlay.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, literal, update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -36,8 +36,7 @@ async def guard(session: AsyncSession, tenant_id: str, vault_id: str | None, fol
     The scope's row is locked first: of two that end at once, the second must see what the first has done.
     """
     row = _row(tenant_id, vault_id, follower_id)
-    connection = await session.connection()
-    await connection.execute(select(literal(1)).where(row).with_for_update())
+    await session.exec(select(_table(vault_id, follower_id)).where(row).with_for_update())
     model = models.Overlay
     of_scope = (
         model.tenant_id == UUID(tenant_id),
@@ -51,7 +50,7 @@ async def guard(session: AsyncSession, tenant_id: str, vault_id: str | None, fol
     in_force: dict[str, Any] = {"halt": None if halt is None else halt.value}
     if vault_id is not None:
         in_force["maintenance"] = any(kind == OverlayKind.MAINTENANCE for kind, _ in active)
-    await connection.execute(update(_table(vault_id, follower_id)).where(row).values(in_force))
+    await session.exec(update(_table(vault_id, follower_id)).where(row).values(in_force))
     return in_force
 
 

@@ -23,7 +23,7 @@ _NO_FILL = frozenset(
 _MOVE = f"""
 WITH u AS (
   UPDATE manager_orders SET state = %(to)s, reason = coalesce(%(reason)s, reason), settled_at = now()
-  WHERE mo_id = %(mo_id)s AND state = %(from)s RETURNING *
+  WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) AND state = %(from)s RETURNING *
 ), e AS (
   SELECT tenant_id, 'manager_order' AS entity, mo_id AS entity_id, state AS action, %(actor)s AS actor, mo_id,
     %(payload)s || jsonb_build_object('from', %(from)s::text, 'to', state) AS payload, 1 AS n
@@ -35,7 +35,7 @@ SELECT mo_id FROM u
 _EVENTS_AT_ONCE = 1_000
 _TRADE_LOG = """
 SELECT event_id, tenant_id, entity, entity_id, action, actor, mo_id, payload, ts FROM audit_events
-WHERE mo_id = %s ORDER BY event_id
+WHERE mo_id = %s AND is_mine(tenant_id) ORDER BY event_id
 """
 
 # Only where no follower has got anything of the order or still may: no fill, and no order whose fate is open. What a
@@ -44,7 +44,7 @@ WHERE mo_id = %s ORDER BY event_id
 _GIVE_BACK = """
 WITH m AS (
   UPDATE manager_orders SET given_back_at = now()
-  WHERE mo_id = %(mo_id)s AND given_back_at IS NULL AND kind = 'order' AND NOT EXISTS (
+  WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) AND given_back_at IS NULL AND kind = 'order' AND NOT EXISTS (
     SELECT 1 FROM follower_orders f WHERE f.mo_id = %(mo_id)s AND (f.filled_qty > 0 OR f.state <> ALL(%(no_fill)s)))
   RETURNING *, CASE side WHEN 'buy' THEN 1 ELSE -1 END AS sign
 ), b AS (
@@ -61,8 +61,19 @@ FROM b WHERE h.tenant_id = b.tenant_id AND h.holder_id = b.vault_id AND h.symbol
 
 # As long as it is live, what it still may buy or sell counts as reserved.
 _NOT_LIVE = """
-UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND m.live
+UPDATE manager_orders m SET live = false WHERE m.mo_id = %(mo_id)s AND is_mine(m.tenant_id) AND m.live
   AND NOT EXISTS (SELECT 1 FROM follower_orders f WHERE f.mo_id = m.mo_id AND f.state <> ALL(%(ends)s))
+"""
+
+_MOVED_NOTHING = """
+UPDATE manager_orders SET live = false, given_back_at = now() WHERE mo_id = %s AND is_mine(tenant_id)
+"""
+_UNSENT_ORDERS = """
+SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND is_mine(tenant_id) AND state = ANY(%s)
+ORDER BY fo_id FOR UPDATE
+"""
+_COUNTS = """
+SELECT state, count(*) AS n FROM follower_orders WHERE mo_id = %s AND is_mine(tenant_id) GROUP BY state ORDER BY state
 """
 
 
@@ -131,15 +142,12 @@ _OPEN = frozenset({FollowerState.SENT, FollowerState.UNKNOWN, FollowerState.ACK,
 async def _end_waiting(cursor: Cursor, mo_id: str, wanted: ManagerState, actor: str) -> Cancellation:
     """It has moved nothing, so nothing of it can be given back, now or by its settlement."""
     await _move(cursor, mo_id, ManagerState.RECEIVED, wanted, actor, {})
-    await cursor.execute("UPDATE manager_orders SET live = false, given_back_at = now() WHERE mo_id = %s", [mo_id])
+    await cursor.execute(_MOVED_NOTHING, [mo_id])
     return Cancellation(mo_id, 0, 0, wanted)
 
 
 async def _end_unsent(cursor: Cursor, mo_id: str, reason: str, actor: str) -> int:
-    await cursor.execute(
-        "SELECT fo_id, state FROM follower_orders WHERE mo_id = %s AND state = ANY(%s) ORDER BY fo_id FOR UPDATE",
-        [mo_id, [s.value for s in _UNSENT]],
-    )
+    await cursor.execute(_UNSENT_ORDERS, [mo_id, [s.value for s in _UNSENT]])
     rows = await cursor.fetchall()
     ends = [Change(r["fo_id"], FollowerState(r["state"]), (FollowerState.CANCELLED,), reason=reason) for r in rows]
     return len(await changes.apply(cursor, ends, actor=actor))
@@ -150,22 +158,20 @@ async def _give_back(cursor: Cursor, mo_id: str) -> None:
 
 
 async def _state(cursor: Cursor, mo_id: str) -> ManagerState:
-    await cursor.execute("SELECT state FROM manager_orders WHERE mo_id = %s FOR UPDATE", [mo_id])
+    await cursor.execute("SELECT state FROM manager_orders WHERE mo_id = %s AND is_mine(tenant_id) FOR UPDATE", [mo_id])
     row = await cursor.fetchone()
     assert row is not None, f"{mo_id} does not exist for this tenant"
     return ManagerState(row["state"])
 
 
 async def _is_live(cursor: Cursor, mo_id: str) -> bool:
-    await cursor.execute("SELECT live FROM manager_orders WHERE mo_id = %s", [mo_id])
+    await cursor.execute("SELECT live FROM manager_orders WHERE mo_id = %s AND is_mine(tenant_id)", [mo_id])
     row = await cursor.fetchone()
     return row is not None and row["live"]
 
 
 async def _counts(cursor: Cursor, mo_id: str) -> dict[str, int]:
-    await cursor.execute(
-        "SELECT state, count(*) AS n FROM follower_orders WHERE mo_id = %s GROUP BY state ORDER BY state", [mo_id]
-    )
+    await cursor.execute(_COUNTS, [mo_id])
     return {row["state"]: row["n"] for row in await cursor.fetchall()}
 
 

@@ -18,7 +18,8 @@ ACTOR = "system:streams"
 _NOBODY = str(UUID(int=0))  # the listing serves all tenants
 
 _KEY = """
-SELECT venue, cred_ref, key_id, sealed, version, environment FROM credentials WHERE cred_ref = %s AND status = 'active'
+SELECT venue, cred_ref, key_id, sealed, version, environment FROM credentials
+WHERE cred_ref = %s AND is_mine(tenant_id) AND status = 'active'
 """
 _OPEN = """
 SELECT o.fo_id, o.created_at FROM followers w JOIN follower_orders o USING (tenant_id, follower_id)
@@ -32,7 +33,7 @@ SELECT o.mo_id, o.follower_id, o.leg, o.state,
   (SELECT max(dead_letter_id) FROM dead_letters l WHERE l.fo_id = o.fo_id AND l.redriven_at IS NOT NULL)
     AS dead_letter_id
 FROM follower_orders o JOIN followers w USING (follower_id)
-WHERE o.fo_id = %(fo_id)s AND o.route = %(venue)s
+WHERE o.fo_id = %(fo_id)s AND is_mine(o.tenant_id) AND o.route = %(venue)s
   AND %(ref)s IN (w.bridged_brokers ->> 'equities_ref', w.bridged_brokers ->> 'crypto_ref')
 """
 
@@ -57,7 +58,7 @@ SELECT count(*) AS told FROM a
 """
 _RESUMED = f"""
 WITH r AS (
-  UPDATE stream_refusals SET resumed_at = now() WHERE cred_ref = %(ref)s AND resumed_at IS NULL
+  UPDATE stream_refusals SET resumed_at = now() WHERE cred_ref = %(ref)s AND is_mine(tenant_id) AND resumed_at IS NULL
   RETURNING tenant_id, cred_ref
 ), e AS (
   SELECT tenant_id, 'follower' AS entity, {_FOLLOWER} AS entity_id, 'stream_resumed' AS action, %(actor)s AS actor,

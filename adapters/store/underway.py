@@ -24,17 +24,18 @@ OPEN_STATES = tuple(
 _LIVE = """
 SELECT m.mo_id, m.symbol, m.side, m.qty, m.meta, m.shards, m.state, s.body
 FROM manager_orders m JOIN snapshots s USING (mo_id)
-WHERE m.vault_id = %(vault_id)s AND m.live AND m.mo_id <> %(mo_id)s
+WHERE m.vault_id = %(vault_id)s AND is_mine(m.tenant_id) AND m.live AND m.mo_id <> %(mo_id)s
 """
 _STORED = """
 SELECT follower_id, sum(qty - filled_qty) FILTER (WHERE side = 'buy') AS buying,
   sum(qty - filled_qty) FILTER (WHERE side = 'sell') AS selling
-FROM follower_orders WHERE mo_id = ANY(%s) AND symbol = %s AND state = ANY(%s) GROUP BY follower_id
+FROM follower_orders WHERE mo_id = ANY(%s) AND is_mine(tenant_id) AND symbol = %s AND state = ANY(%s)
+GROUP BY follower_id
 """
 _INCOMPLETE = """
 SELECT p.shard, p.body, coalesce((SELECT array_agg(f.fo_id) FROM follower_orders f
   WHERE f.mo_id = p.mo_id AND f.shard = p.shard), '{}') AS there
-FROM snapshot_pages p WHERE p.mo_id = %s
+FROM snapshot_pages p WHERE p.mo_id = %s AND is_mine(p.tenant_id)
 """
 
 UnderWay = dict[str, list[str]]

@@ -37,26 +37,29 @@ SELECT m.state AS manager_state, v.maintenance, v.halt, t.halt AS tenant_halt,
   v.risk_profile -> 'trading_hours' AS trading_hours, i.flags, {market("i.calendar", "%(now)s")} AS market
 FROM manager_orders m JOIN vaults v USING (vault_id) JOIN tenants t ON t.tenant_id = m.tenant_id
 LEFT JOIN instruments i ON i.symbol = m.symbol
-WHERE m.mo_id = %(mo_id)s FOR SHARE OF m
+WHERE m.mo_id = %(mo_id)s AND is_mine(m.tenant_id) FOR SHARE OF m
 """
 
-_HOSTS = "SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s)"
+_HOSTS = """
+SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = ANY(%s) AND is_mine(tenant_id)
+"""
 
 _FOLLOWERS = """
 SELECT follower_id, kill_switch, halt, maintenance, endpoint_disabled_at IS NOT NULL AS endpoint_disabled,
   consecutive_failures, webhook ->> 'url' AS url,
   webhook ->> 'hmac_key_ref' AS key_ref, bridged_brokers
-FROM followers WHERE follower_id = ANY(%s)
+FROM followers WHERE follower_id = ANY(%s) AND is_mine(tenant_id)
 """
 
 _KEYS = """
 SELECT key_ref, key_id, sealed FROM webhook_keys
-WHERE key_ref = ANY(%s) AND (expires_at IS NULL OR expires_at > now()) ORDER BY key_ref, version DESC
+WHERE key_ref = ANY(%s) AND is_mine(tenant_id) AND (expires_at IS NULL OR expires_at > now())
+ORDER BY key_ref, version DESC
 """
 
 _CREDENTIALS = """
 SELECT cred_ref, key_id, sealed, version, environment, status FROM credentials
-WHERE cred_ref = ANY(%s) AND venue = %s AND status IN ('active', 'broken')
+WHERE cred_ref = ANY(%s) AND is_mine(tenant_id) AND venue = %s AND status IN ('active', 'broken')
 """
 
 _OPEN = f"""

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _logins()
     _programs()
     _secure()
+    _query_layer()
 
 
 def _now(name: str) -> sa.Column[object]:
@@ -164,6 +165,17 @@ def _secure() -> None:
         op.execute(f"GRANT {rights} ON {table} TO vanta_app")
     for table, rights in SHARED.items():
         op.execute(f"GRANT {rights} ON {table} TO vanta_app")
+
+
+def _query_layer() -> None:
+    # What statements say themselves, whatever the policies do: see adapters.store.tenancy. Simple enough to be inlined.
+    op.execute(
+        """
+        CREATE FUNCTION is_mine(tenant uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+          SELECT tenant::text = current_setting('vanta.tenant_id', true)
+        $$
+        """
+    )
 
 
 def downgrade() -> None:

@@ -208,6 +208,7 @@ class Caller:
         """Rows of the tenant, by table."""
         parts = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in COUNTED)
         async with self.database.cursor(self.tenant_id) as cursor:
+            cursor.filtered = False
             await cursor.execute(f"SELECT {parts}")
             row = await cursor.fetchone()
         assert row is not None

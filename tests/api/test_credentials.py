@@ -124,6 +124,7 @@ async def test_where_the_key_id_is_the_account_it_stays(caller: Caller) -> None:
     problem(moved, 422, "invalid-input", "credential.key_id")
     assert (await put(caller, follower, venue="tradier", key_id="KEY-9431")).status_code == 200
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("UPDATE credentials SET sealed = 'x'")
     mended = await put(caller, follower, key="2", venue="tradier", key_id="ANOTHER")
     assert mended.status_code == 200, "nobody can tell any more, and nothing else helps"
@@ -170,6 +171,7 @@ async def test_no_answer_event_stored_reply_or_log_holds_a_secret(
     ]
     answers.append(caplog.text)
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         for table in ("idempotency_keys", "audit_events", "credentials"):
             await cursor.execute(f"SELECT * FROM {table}")
             answers.append(repr(await cursor.fetchall()))

@@ -100,6 +100,7 @@ async def test_a_platform_halts_key_does_not_serve_for_another_one(caller: Calle
 async def kills(caller: Caller) -> int:
     """Pulls of the platform's kill path so far."""
     async with caller.database.cursor(EVERYBODY) as cursor:
+        cursor.filtered = False
         await cursor.execute("SELECT count(*) AS n FROM kills")
         row = await cursor.fetchone()
     assert row is not None

@@ -11,6 +11,7 @@ from tests.api.conftest import Caller, problem
 
 async def marked(caller: Caller, vault_id: str, cash: str, now: datetime) -> str:
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("UPDATE vaults SET cash_usd = %s WHERE vault_id = %s", [cash, vault_id])
     store = MarkStore(caller.database, max_age=timedelta(days=1), event_bps=Decimal(10))
     return await store.mark(caller.tenant_id, vault_id, now)

@@ -14,6 +14,7 @@ async def done(caller: Caller, vault_id: str, drifts: int = 0) -> str:
     store, run_id = ReconciliationStore(caller.database), f"R-{uuid.uuid4().hex}"
     assert await store.open(caller.tenant_id, vault_id, run_id) is not None
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         for number in range(drifts):
             await cursor.execute(
                 "INSERT INTO drifts (run_id, follower_id, symbol, tenant_id, vault_id, expected_qty, booked_qty, "

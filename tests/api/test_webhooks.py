@@ -38,6 +38,7 @@ async def hooked(caller: Caller, receiver: Receiver, behaviour: Behaviour | None
 
 async def execute(caller: Caller, statement: str, *values: Any) -> None:
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(statement, values)
 
 

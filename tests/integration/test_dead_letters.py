@@ -44,6 +44,7 @@ async def behave(world: World, follower: str, behaviour: Behaviour) -> None:
 
 async def change(world: World, statement: str, *values: Any) -> None:
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(statement, values)
 
 

@@ -178,6 +178,7 @@ async def _they_enter_each_by_their_character(life: Life) -> str:
     mo_id = await life.place("buy", 10, meta=meta)
     await world.until(mo_id, _in_state(life.flaky, "retry"))
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         await endpoints.disable(cursor, {life.flaky: "its operator asked for it"}, actor=ACTOR)
     assert (await world.settled(mo_id)).state == "settled_with_errors"
     assert (await world.follower_orders(mo_id))[life.flaky]["state"] == "dead_letter"

@@ -130,6 +130,7 @@ SELECT count(*) AS n FROM a
 
 async def _state(world: World, name: str, events: int) -> None:
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(_STATEMENT, {"tenant": world.tenant_id, "name": name, "events": events})
         assert await cursor.fetchone() == {"n": events}
 

@@ -36,6 +36,7 @@ async def test_in_a_vault_that_refuses_opens_are_refused_and_reductions_wait_and
     await world.settled((await world.submit(vault, "buy", 10, symbol)).mo_id)
     closed = await listed(world, opens_in=LATER)
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("UPDATE instruments SET calendar = %s WHERE symbol = %s", [closed, symbol])
 
     refused = await world.submit(vault, "buy", 5, symbol)

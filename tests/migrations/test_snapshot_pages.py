@@ -130,6 +130,7 @@ async def test_an_order_under_way_is_expanded_from_its_pages(scratch: str, setti
         assert await expansion.expand(TENANT, MO, 0) == {"webhook": 1, "alpaca": 1}
         assert await expansion.expand(TENANT, MO, 1) == {}
         async with database.cursor(TENANT) as cursor:
+            cursor.filtered = False
             await cursor.execute("SELECT follower_id, shard, state, qty FROM follower_orders ORDER BY follower_id")
             rows = await cursor.fetchall()
     finally:

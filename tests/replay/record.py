@@ -231,6 +231,7 @@ async def waited(world: World) -> Found:
     turned_away = await world.submit(shut, "buy", 10, soon, meta=expires)
     cancelled = await world.submit(vault, "buy", 10, later, meta=expires)
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("UPDATE vaults SET maintenance = true WHERE vault_id = %s", [shut])
     await world.orders.cancel(cancelled.mo_id, actor="user:test")
     for order in (begun, turned_away, cancelled):
@@ -326,6 +327,7 @@ async def streamed(world: World) -> Found:
 async def _disable(world: World, followers: Sequence[str], *, undo: bool = False) -> None:
     """As the breaker does it, which makes a dead letter of what is due next."""
     async with world.database.cursor(world.tenant_id) as cursor:
+        cursor.filtered = False
         value = "NULL" if undo else "now()"
         statement = f"UPDATE followers SET endpoint_disabled_at = {value} WHERE follower_id = ANY(%s)"
         await cursor.execute(statement, [list(followers)])

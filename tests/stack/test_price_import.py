@@ -28,6 +28,7 @@ async def prices(settings: Settings) -> list[tuple[Decimal, str]]:
     database = open_database(settings)
     try:
         async with database.cursor("00000000-0000-0000-0000-000000000000") as cursor:
+            cursor.filtered = False
             await cursor.execute("SELECT price, source FROM prices WHERE symbol = 'IMPORTED'")
             return [(row["price"], row["source"]) for row in await cursor.fetchall()]
     finally:

@@ -23,6 +23,7 @@ async def test_a_seeded_symbol_has_its_newest_price_and_the_tenant_stays(setting
             database, SecretBox(settings.secrets.master_keys.get_secret_value())
         ).get_instrument(symbol)
         async with database.cursor(tenant) as cursor:
+            cursor.filtered = False
             await cursor.execute(
                 "SELECT (SELECT price FROM prices WHERE symbol = %s) AS price, name FROM tenants", [symbol]
             )

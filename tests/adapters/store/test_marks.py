@@ -161,6 +161,7 @@ async def test_a_vault_whose_nav_cannot_be_told_is_not_marked_and_that_is_said_o
 async def test_a_mark_that_waits_for_an_order_sees_all_of_it(floor: Floor, marks: MarkStore):
     symbol = await new_symbol(floor, "200")
     async with asyncio.TaskGroup() as group, floor.database.cursor(floor.tenant_id) as admitting:
+        admitting.filtered = False
         await admitting.execute("SELECT pg_backend_pid() AS pid")
         row = await admitting.fetchone()
         assert row is not None

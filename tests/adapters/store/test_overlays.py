@@ -52,6 +52,7 @@ def start_of(tenant: str, new: NewOverlay, key: str = "k", fingerprint: str = "f
 
 async def events(database: Database, tenant: str) -> list[dict[str, Any]]:
     async with database.cursor(tenant) as cursor:
+        cursor.filtered = False
         await cursor.execute(
             "SELECT entity, entity_id, action, actor, payload FROM audit_events "
             "WHERE action LIKE 'overlay_%%' ORDER BY event_id"
@@ -62,6 +63,7 @@ async def events(database: Database, tenant: str) -> list[dict[str, Any]]:
 async def guards(database: Database, tenant: str, vault: str, follower: str) -> tuple[Any, ...]:
     """(tenant's halt, vault's halt and maintenance, follower's halt and maintenance)"""
     async with database.cursor(tenant) as cursor:
+        cursor.filtered = False
         await cursor.execute(
             "SELECT t.halt AS t, v.halt AS v, v.maintenance AS vm, f.halt AS f, f.maintenance AS fm "
             "FROM tenants t, vaults v, followers f WHERE v.vault_id = %s AND f.follower_id = %s",

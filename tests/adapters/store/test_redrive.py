@@ -295,6 +295,7 @@ async def test_the_application_cannot_read_other_tenants_and_only_their_status(
 ) -> None:
     nobody = "5ab5c81b-0000-4000-8000-00000000dead"
     async with database.cursor(floor.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("SELECT tenant_status(%s) AS status", [nobody])
         assert await cursor.fetchone() == {"status": None}
         await cursor.execute("SELECT count(*) AS n FROM tenants")
