@@ -104,8 +104,7 @@ async def _spare_the_last_owner(session: AsyncSession, user: User) -> None:
 
 async def _end_logins(session: AsyncSession, user: User, reason: str) -> int:
     open_ones = update(Session).where(col(Session.user_id) == user.user_id, col(Session.revoked_at).is_(None))
-    connection = await session.connection()
-    done = await connection.execute(
+    done = await session.exec(
         open_ones.values(revoked_at=func.now(), revoked_reason=reason).returning(col(Session.session_id))
     )
     return len(done.all())
@@ -118,6 +117,5 @@ async def _withdraw_invitations(session: AsyncSession, user: User) -> list[str]:
         col(Invitation.accepted_at).is_(None),
         col(Invitation.revoked_at).is_(None),
     )
-    connection = await session.connection()
-    done = await connection.execute(pending.values(revoked_at=func.now()).returning(col(Invitation.invitation_id)))
+    done = await session.exec(pending.values(revoked_at=func.now()).returning(col(Invitation.invitation_id)))
     return sorted(done.scalars())
