@@ -70,9 +70,46 @@ class AuthSettings(BaseModel):
     issuer: str = Field(default="vanta", description="`iss` of the tokens that are accepted.")
     audience: str = Field(default="vanta-api", description="`aud` of the tokens that are accepted.")
     jwks: SecretStr = Field(description="JSON Web Key Set with the public keys that verify access tokens.")
-    signing_key: SecretStr | None = Field(default=None, description="Private JWK; embedded profile only.")
+    signing_key: SecretStr | None = Field(
+        default=None, description="Private ES256 JWK that signs them; its public half must be in jwks. None: no login."
+    )
     leeway_s: int = Field(default=5, ge=0, le=60, description="How far clocks may differ.")
     invitation_days: int = Field(default=7, ge=1, le=90, description="How long an invitation can be accepted.")
+
+
+class OidcSettings(BaseModel):
+    """Who logs people in: an OpenID provider, found by discovery at its issuer."""
+
+    issuer: str = Field(default="", description="URL, exactly as the provider names itself; empty: nobody logs in.")
+    client_id: str = Field(default="", description="Of this gateway at the provider.")
+    client_secret: SecretStr | None = Field(default=None, description="None: the gateway is a public client.")
+    redirect_uris: list[str] = Field(
+        default_factory=list,
+        description="Where people may come back to, as a JSON list: exactly, but any port of a loopback.",
+    )
+    scopes: list[str] = Field(
+        default_factory=lambda: ["openid", "email"], description="Asked of the provider, as a JSON list."
+    )
+    algorithms: list[Literal["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"]] = Field(
+        default=["ES256", "RS256", "PS256", "EdDSA"],
+        description="That ID tokens may be signed with, as a JSON list.",
+    )
+    jwks_ttl_s: int = Field(default=300, ge=1, le=86_400, description="How long discovery and keys are believed.")
+    timeout_ms: int = Field(default=5_000, ge=100, le=30_000, description="Of each exchange with the provider.")
+    access_ttl_s: int = Field(default=600, ge=30, le=3_600, description="Of an access token.")
+    refresh_ttl_s: int = Field(
+        default=43_200, ge=60, description="Of a refresh token: the longest time of not calling."
+    )
+    session_ttl_s: int = Field(default=604_800, ge=60, description="Of a login: then the person logs in again.")
+    attempt_ttl_s: int = Field(default=600, ge=30, le=3_600, description="Between the way to the provider and back.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.issuer and not (self.client_id and self.redirect_uris):
+            raise ValueError("an issuer needs a client_id and redirect_uris")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must name openid")
+        return self
 
 
 class SecretsSettings(BaseModel):
@@ -328,6 +365,7 @@ class Settings(BaseSettings):
     nats: NatsSettings = Field(default_factory=NatsSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     auth: AuthSettings
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
     secrets: SecretsSettings
     webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     alpaca: AlpacaSettings = Field(default_factory=AlpacaSettings)
@@ -356,8 +394,6 @@ class Settings(BaseSettings):
         ):
             if EMBEDDED_ONLY in secret.get_secret_value():
                 raise ValueError(f"{name} holds a value of the embedded profile; set one of your own")
-        if self.auth.signing_key is not None:
-            raise ValueError("VANTA_AUTH__SIGNING_KEY is for the embedded profile only; unset it")
         if self.webhooks.allowed_networks:
             raise ValueError("VANTA_WEBHOOKS__ALLOWED_NETWORKS is for the embedded profile only; unset it")
         return self

@@ -18,7 +18,10 @@ from adapters.brokers.trial import CredentialTester
 from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
+from adapters.identity.login import Logins
 from adapters.identity.members import Members
+from adapters.identity.oidc import OidcProvider
+from adapters.identity.sessions import Lifetimes, Sessions
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
@@ -48,6 +51,7 @@ from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
     accounts,
+    auth,
     dead_letters,
     follower_orders,
     halts,
@@ -123,6 +127,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             accounts=Accounts(database),
             limiter=_limiter(settings, redis),
             rates=settings.limits.rates(),
+            logins=await closing.enter_async_context(open_logins(settings, database)),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
@@ -164,6 +169,29 @@ def token_verifier(settings: Settings) -> Callable[[str], tokens.Claims]:
         )
 
     return verify
+
+
+@asynccontextmanager
+async def open_logins(settings: Settings, database: Database) -> AsyncIterator[Logins]:
+    """Raises ValueError where the signing key's public half is not among the keys that are accepted."""
+    access, oidc = settings.auth, settings.oidc
+    jwks, signer, provider = tokens.import_jwks(access.jwks.get_secret_value()), None, None
+    key = "" if access.signing_key is None else access.signing_key.get_secret_value()
+    if key:
+        signer = tokens.Signer(key, jwks, issuer=access.issuer, audience=access.audience)
+    if oidc.issuer:
+        provider = OidcProvider(oidc, leeway_s=access.leeway_s, plain_http=settings.is_embedded)
+    lifetimes = Lifetimes(oidc.access_ttl_s, oidc.refresh_ttl_s, oidc.session_ttl_s)
+    yield Logins(
+        database,
+        provider,
+        Sessions(database, signer, lifetimes),
+        redirect_uris=oidc.redirect_uris,
+        attempt_ttl_s=oidc.attempt_ttl_s,
+        keys=tokens.public_keys(jwks),
+    )
+    if provider is not None:
+        await provider.close()
 
 
 def create_app(settings: Settings, *, open_services: OpenServices = open_services) -> FastAPI:
@@ -218,6 +246,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         halts,
         members,
         accounts,
+        auth,
         health_routes,
     ):
         app.include_router(routes.router)

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.errors import MEDIA_TYPE
 from api.examples import Examples, NoExample, problem
+from api.schemas.auth import TokenBody
 from api.schemas.common import REQUIRED, ProblemDocument, Request
 
 _REF = "#/components/schemas/"
@@ -43,7 +44,7 @@ def rendered(document: Document) -> str:
 
 def _bodies() -> dict[str, Any]:
     """Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself."""
-    models: list[type[BaseModel]] = [ProblemDocument, *_subclasses(Request)]
+    models: list[type[BaseModel]] = [ProblemDocument, TokenBody, *_subclasses(Request)]
     _, made = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     found: dict[str, Any] = made["$defs"]
     return found

@@ -61,6 +61,7 @@ def _or(scope: Scope) -> dict[str, Any]:
 
 _principal = _caller()
 # The table of scopes: a route takes the caller that its operation needs.
+AnyCaller = Annotated[Principal, Security(_principal)]
 VaultReader = Annotated[Principal, Security(_principal, scopes=["vault:read"])]
 MirrorManager = Annotated[Principal, Security(_principal, scopes=["mirror:manage"])]
 FollowerManager = Annotated[Principal, Security(_principal, scopes=["follower:manage"])]

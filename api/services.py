@@ -20,6 +20,7 @@ from domain.trial import TrialResult
 if TYPE_CHECKING:
     from adapters.identity.accounts import Accounts
     from adapters.identity.invitations import Invitations
+    from adapters.identity.login import Logins
     from adapters.identity.members import Members
     from adapters.store.credentials import CredentialStore
     from adapters.store.halts import HaltStore
@@ -130,5 +131,6 @@ class Services:
     accounts: "Accounts"
     limiter: Limiter
     rates: Mapping[RouteClass, Rates]
+    logins: "Logins"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

@@ -12,6 +12,10 @@ VantaError
 ├── SecretUnavailable     a secret reference cannot be resolved
 │   └── SecretUnreadable  what is stored under it is not what was sealed
 ├── InvalidToken          an access token is malformed, forged, expired or not for us
+├── LoginRefused          somebody is not who he must be, or may not come in
+├── InvalidGrant          a code or a refresh token is unknown, used, expired, or somebody else's
+├── LoginUnavailable      no provider or no signing key is set up
+├── ProviderUnavailable   the identity provider does not give a usable answer
 └── VenueError            a broker or receiver could not answer a read or a cancel
     ├── VenueUnavailable  try again (time-out, 429, 5xx)
     └── VenueRefused      final (authentication, permission, malformed)
@@ -129,6 +133,31 @@ class InvalidToken(VantaError):
     """An access token cannot be accepted. The message never holds any part of the token."""
 
     code = "invalid-token"
+
+
+class LoginRefused(VantaError):
+    """A login that must not be. The message never holds any part of a token, a code, or a person's data."""
+
+    code = "login-refused"
+
+
+class InvalidGrant(VantaError):
+    """What was to be exchanged for tokens is worth nothing (any more); only a new login helps."""
+
+    code = "invalid-grant"
+
+
+class LoginUnavailable(VantaError):
+    """The settings lack what a login needs; the message names it."""
+
+    code = "login-not-set-up"
+
+
+class ProviderUnavailable(VantaError):
+    """The identity provider is out of reach, too slow, or answers what is none; nobody was logged in."""
+
+    retryable = True
+    code = "provider-unavailable"
 
 
 class VenueError(VantaError):

@@ -29,12 +29,13 @@ def numeric(*, nullable: bool = False, default: str | None = None) -> Any:
     return Field(sa_type=MONEY, nullable=nullable, sa_column_kwargs=extra)
 
 
-def timestamp(*, nullable: bool = False, now: bool = False) -> Any:
+def timestamp(*, nullable: bool = False, now: bool = False, index: bool = False) -> Any:
     extra = {"server_default": func.now()} if now else {}
     kwargs: dict[str, Any] = {"default": None} if nullable or now else {}
     return Field(
         sa_type=DateTime(timezone=True),
         nullable=nullable,
+        index=index,
         sa_column_kwargs=extra,
         **kwargs,
     )

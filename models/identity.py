@@ -37,7 +37,7 @@ class LoginAttempt(SQLModel, table=True):
     redirect_uri: str
     invitation_hash: str | None = None
     created_at: datetime = timestamp(now=True)
-    expires_at: datetime = timestamp()
+    expires_at: datetime = timestamp(index=True)
     used_at: datetime | None = timestamp(nullable=True)
 
 
@@ -51,7 +51,7 @@ class Session(Owned, table=True):
     user_id: UUID | None = Field(default=None, foreign_key="users.user_id", index=True)
     follower_id: str | None = Field(default=None, foreign_key="followers.follower_id", index=True)
     created_at: datetime = timestamp(now=True)
-    expires_at: datetime = timestamp()
+    expires_at: datetime = timestamp(index=True)
     revoked_at: datetime | None = timestamp(nullable=True)
     revoked_reason: str | None = None
 

@@ -26,7 +26,7 @@ class User(Owned, table=True):
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)
     email: str
     role: str
-    oidc_sub: str | None = Field(default=None, unique=True)
+    oidc_sub: str | None = None
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     created_at: datetime = timestamp(now=True)
 

@@ -22,6 +22,7 @@ OPERATIONS = {
     for path, methods in CONTRACT["paths"].items()
     for method, operation in methods.items()
 }
+ANY_TOKEN = {"get_me", "log_out"}
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 
@@ -91,7 +92,7 @@ def test_an_operation_tells_its_scope_and_the_problems_that_follow(name: str):
     if "security" in operation:
         for alternative in operation["security"]:
             ((_scheme, scopes),) = alternative.items()
-            assert scopes, f"{name} names no scope"
+            assert scopes or name in ANY_TOKEN, f"{name} names no scope"
             assert set(scopes) <= set(Scope)
         needed |= {"401", "403"}
         needed |= {"404"} if re.search(r"\{\w+\}", path) else set()

@@ -54,6 +54,8 @@ def _user() -> sa.Column[object]:
 def _people() -> None:
     op.add_column("users", sa.Column("status", sa.String(), server_default="active", nullable=False))
     op.add_column("users", _now("created_at"))
+    # Unique with its issuer only, which `identities` holds: two providers may both know a "1".
+    op.drop_constraint("users_oidc_sub_key", "users")
     op.create_table(
         "identities",
         _text("issuer"), _text("subject"), _tenant(), _user(), _follower(), _now("created_at"),
@@ -80,6 +82,7 @@ def _logins() -> None:
         _time("used_at"),
         sa.PrimaryKeyConstraint("state_hash"),
     )  # fmt: skip
+    op.create_index("ix_login_attempts_expires_at", "login_attempts", ["expires_at"])
     op.create_table(
         "sessions",
         _text("session_id"), _tenant(), _user(), _follower(), _now("created_at"),
@@ -87,7 +90,7 @@ def _logins() -> None:
         sa.PrimaryKeyConstraint("session_id"),
         sa.CheckConstraint("num_nonnulls(user_id, follower_id) = 1", name="ck_sessions_one"),
     )  # fmt: skip
-    for column in ("tenant_id", "user_id", "follower_id"):
+    for column in ("tenant_id", "user_id", "follower_id", "expires_at"):
         op.create_index(f"ix_sessions_{column}", "sessions", [column])
     op.create_table(
         "refresh_tokens",
@@ -114,6 +117,63 @@ def _logins() -> None:
         """
     )
     _for_the_application("session_of(text)")
+    _before_a_tenant_is_known()
+    _sweeping()
+
+
+def _before_a_tenant_is_known() -> None:
+    """Whose a login, an invitation or a refresh token is; the rest is then read under row-level security."""
+    op.execute(
+        """
+        CREATE FUNCTION identity_of(at_issuer text, named text) RETURNS TABLE (
+          tenant_id uuid, user_id uuid, follower_id text
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT i.tenant_id, i.user_id, i.follower_id::text FROM public.identities i
+          WHERE i.issuer = at_issuer AND i.subject = named
+        $$
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION invitation_of(hash text) RETURNS TABLE (tenant_id uuid, invitation_id text)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT i.tenant_id, i.invitation_id::text FROM public.invitations i WHERE i.token_hash = hash
+        $$
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION refresh_token_of(hash text) RETURNS TABLE (tenant_id uuid, session_id text)
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT r.tenant_id, r.session_id::text FROM public.refresh_tokens r WHERE r.token_hash = hash
+        $$
+        """
+    )
+    for function in ("identity_of(text, text)", "invitation_of(text)", "refresh_token_of(text)"):
+        _for_the_application(function)
+
+
+def _sweeping() -> None:
+    """Some of what is over, at each login that begins; the audit keeps what logins there were."""
+    op.execute(
+        """
+        CREATE FUNCTION sweep_logins() RETURNS void
+        LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          DELETE FROM public.login_attempts WHERE state_hash IN (
+            SELECT state_hash FROM public.login_attempts WHERE expires_at < now() - interval '1 hour'
+            ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED);
+          WITH over AS (
+            SELECT session_id FROM public.sessions WHERE expires_at < now() - interval '30 days'
+            ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED
+          ), tokens AS (
+            DELETE FROM public.refresh_tokens WHERE session_id IN (SELECT session_id FROM over)
+          )
+          DELETE FROM public.sessions WHERE session_id IN (SELECT session_id FROM over);
+        $$
+        """
+    )
+    _for_the_application("sweep_logins()")
 
 
 def _programs() -> None:

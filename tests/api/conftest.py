@@ -20,7 +20,9 @@ from adapters.brokers.trial import CredentialTester
 from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
+from adapters.identity.login import Logins
 from adapters.identity.members import Members
+from adapters.identity.sessions import Lifetimes, Sessions
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
@@ -340,6 +342,7 @@ async def client(
         box = SecretBox(settings.secrets.master_keys.get_secret_value())
         sender = AiohttpWebhookSender(timeout_ms=2_000, allowed_networks=[ip_network("127.0.0.0/8")])
         await sender.start()
+        logins = Logins(database, None, Sessions(database, None, Lifetimes(600, 600, 600)), keys=[])
         yield Services(
             registry=registry,
             reads=Reads(database),
@@ -368,6 +371,7 @@ async def client(
             accounts=Accounts(database),
             limiter=Limiter(redis, timeout_s=2, patience_s=2, pause_s=0.1),
             rates=roomy(settings).rates(),
+            logins=logins,
             max_body_bytes=settings.api.max_body_bytes,
         )
         await redis.aclose()

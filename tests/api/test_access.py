@@ -70,6 +70,9 @@ INSTEAD = {
     **dict.fromkeys(("list_users", "list_invitations", "list_service_accounts", "list_api_keys"), "audit:read"),
     **dict.fromkeys(FOLLOWERS_OWN, "follower:self"),
 }
+# Those that any token opens, and those that are there for who has none yet.
+ANY_TOKEN = {"log_out", "get_me"}
+NO_TOKEN = {"begin_login", "exchange_token", "list_signing_keys"}
 PATHS = [
     ("GET", "/v1/vaults", "vault:read"),
     ("POST", "/v1/vaults", "mirror:manage"),
@@ -116,14 +119,20 @@ PATHS = [
 def test_every_operation_of_v1_needs_the_scope_of_the_table(settings: Settings) -> None:
     contract = create_app(settings).openapi()
     found = {
-        operation["operationId"]: operation["security"]
+        operation["operationId"]: operation.get("security")
         for path, methods in contract["paths"].items()
         if path.startswith("/v1/")
         for operation in methods.values()
     }
-    assert found == {
-        name: [{"HTTPBearer": [one]} for one in (scope, INSTEAD.get(name)) if one] for name, scope in OPERATIONS.items()
+    needed: dict[str, list[dict[str, list[str]]] | None] = {
+        **{
+            name: [{"HTTPBearer": [one]} for one in (scope, INSTEAD.get(name)) if one]
+            for name, scope in OPERATIONS.items()
+        },
+        **{name: [{"HTTPBearer": []}] for name in ANY_TOKEN},
+        **dict.fromkeys(NO_TOKEN),
     }
+    assert found == needed
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), PATHS)
