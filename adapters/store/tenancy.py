@@ -40,7 +40,8 @@ def check_statement(statement: str) -> None:
     told = _LOCKS.sub("", _COMMENT.sub("", statement))
     tables = {found.lower() for found in _READS.findall(told)} & _TABLES
     if tables and _NAMED.search(told) is None:
-        raise TenantNotNamed(f"no tenant is named for {', '.join(sorted(tables))}: {' '.join(told.split())[:200]}")
+        shown = f"{', '.join(sorted(tables))}: {' '.join(told.split())[:200]}"
+        raise TenantNotNamed(f"say is_mine(tenant_id), or bind the tenant, for {shown}")
 
 
 def without_line(statement: str) -> str:

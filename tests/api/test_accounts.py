@@ -67,6 +67,7 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(caller: Caller, account:
     assert again.headers["idempotent-replay"] == "true"
     assert again.json() == made.json() | {"key": None, "note": again.json()["note"]}
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("SELECT key_hash FROM api_keys")
         assert [row["key_hash"] for row in await cursor.fetchall()] == [digest(key)]
         await cursor.execute(
@@ -96,6 +97,7 @@ async def test_what_ends_a_key_counts_at_the_next_request_in_the_words_for_any(
     key = (await new_key(caller, account))["key"]
     assert (await use(caller, key)).status_code == 200
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(statement)
     refused, unknown = await use(caller, key), await use(caller, f"vk_{'x' * 43}")
     told = [problem(answer, 401, "unauthenticated") for answer in (refused, unknown)]
@@ -106,6 +108,7 @@ async def test_what_ends_a_key_counts_at_the_next_request_in_the_words_for_any(
 async def test_a_suspended_tenants_people_stay_out_until_it_is_resumed(caller: Caller, owner: Login) -> None:
     for status, answered in (("suspended", 401), ("active", 200)):
         async with caller.database.cursor(caller.tenant_id) as cursor:
+            cursor.filtered = False
             await cursor.execute("UPDATE tenants SET status = %s", [status])
         assert (await caller.get("/v1/vaults")).status_code == answered
 

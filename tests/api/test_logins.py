@@ -41,6 +41,7 @@ async def test_what_is_taken_away_counts_at_the_next_request(caller: Caller, cha
     login = await caller.login()
     assert await _list(caller, login) == 200
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(change, {"session": login.session_id, "user": login.subject})
         assert cursor.rowcount == 1
     problem(await caller.http.get("/v1/vaults", headers=login.headers), 401, "unauthenticated")

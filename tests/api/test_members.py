@@ -24,6 +24,7 @@ async def owner(caller: Caller) -> Login:
 
 async def events(caller: Caller, entity: str) -> list[dict[str, Any]]:
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute(
             "SELECT entity_id, action, actor, payload FROM audit_events WHERE entity = %s ORDER BY event_id", [entity]
         )
@@ -133,6 +134,7 @@ async def test_an_invitations_token_is_shown_once_and_stored_nowhere(caller: Cal
     assert again.json() == made.json() | {"token": None, "note": again.json()["note"]}
     assert "not shown again" in again.json()["note"]
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("SELECT token_hash, expires_at - created_at AS lasts FROM invitations")
         [row] = await cursor.fetchall()
         assert (row["token_hash"], row["lasts"].days) == (digest(token), 7)
@@ -147,6 +149,7 @@ async def test_an_invitations_token_is_shown_once_and_stored_nowhere(caller: Cal
 async def test_an_invitation_can_be_withdrawn_until_it_is_accepted(caller: Caller, owner: Login) -> None:
     ids = [(await caller.post("/v1/invitations", INVITE)).json()["invitation_id"] for _ in range(3)]
     async with caller.database.cursor(caller.tenant_id) as cursor:
+        cursor.filtered = False
         await cursor.execute("UPDATE invitations SET accepted_at = now() WHERE invitation_id = %s", [ids[1]])
         await cursor.execute("UPDATE invitations SET expires_at = now() WHERE invitation_id = %s", [ids[2]])
     for _ in range(2):
