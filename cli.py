@@ -16,6 +16,7 @@ from cli_halts import halt, halts, lift
 from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
+from cli_tenants import app as tenants
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -30,6 +31,7 @@ app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
 app.add_typer(credentials, name="credentials")
+app.add_typer(tenants, name="tenants")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
 for command in (brokers, halt, halts, lift, openapi, sim):

@@ -1,5 +1,6 @@
 """Who calls and what he may do: the one table of roles and their scopes."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,13 @@ class Role(StrEnum):
     OPS = "ops"
     AUDITOR = "auditor"
     FOLLOWER = "follower"
+
+
+class TenantStatus(StrEnum):
+    """`SUSPENDED`: none of its people and programs is let in; what is under way goes on."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
 
 
 class Scope(StrEnum):
@@ -44,6 +52,18 @@ SCOPES: Mapping[Role, frozenset[Scope]] = {
 MEMBERS = frozenset(Role) - {Role.FOLLOWER}
 # What programs can be given: none makes accounts or keys for others, and none is a follower.
 GRANTABLE = frozenset(Scope) - {_S.ADMIN, _S.TENANT_MANAGE, _S.FOLLOWER_SELF}
+
+
+MAX_EMAIL = 254
+# What is an address is for the provider to say, who has verified it; this keeps out what would be read as two.
+EMAIL = r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+$"
+
+
+def check_email(email: str) -> str:
+    """As it is. Raises InvalidInput."""
+    if len(email) > MAX_EMAIL or re.fullmatch(EMAIL, email) is None:
+        raise InvalidInput("email", "must be an e-mail address")
+    return email
 
 
 def shrinks(before: Role, after: Role) -> bool:

@@ -9,13 +9,12 @@ from pydantic import ConfigDict, Field
 
 import models
 from api.schemas.common import Answer, Request
-from domain.access import SCOPES, Role
+from domain.access import EMAIL, MAX_EMAIL, SCOPES, Role
 from domain.errors import InvalidInput
 
 MemberRole = Literal["owner", "ops", "auditor"]
 INVITED_NOTE = "Hand it to the person now: it is stored nowhere, and nothing shows it again."
 UNSHOWN_NOTE = "The token was in the first answer and is not shown again; if it is lost, revoke this and invite anew."
-_MAX_EMAIL = 254
 
 
 class UserStatus(StrEnum):
@@ -57,8 +56,8 @@ class NewInvitationBody(Request):
     )
 
     email: str = Field(
-        max_length=_MAX_EMAIL,
-        pattern=r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+$",
+        max_length=MAX_EMAIL,
+        pattern=EMAIL,
         description="The identity provider must have verified it of who accepts; case is not told apart.",
     )
     role: MemberRole | None = None
