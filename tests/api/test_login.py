@@ -83,12 +83,14 @@ class Door:
             "expires_at": datetime.now(UTC) + timedelta(hours=hours), **more,
         }  # fmt: skip
         async with self.database.cursor(self.tenant_id) as cursor:
+            cursor.filtered = False
             names, places = ", ".join(values), ", ".join(f"%({name})s" for name in values)
             await cursor.execute(f"INSERT INTO invitations ({names}) VALUES ({places})", values)
         return token
 
     async def actions(self) -> list[str]:
         async with self.database.cursor(self.tenant_id) as cursor:
+            cursor.filtered = False
             await cursor.execute("SELECT action FROM audit_events ORDER BY event_id")
             return [row["action"] for row in await cursor.fetchall()]
 
