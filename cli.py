@@ -3,6 +3,7 @@
 import json
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,17 +149,23 @@ def api() -> None:
 
     from adapters import logs
     from api.app import create_app
+    from api.serving import Server
     from settings import Settings
 
     settings = Settings()
     logs.configure(settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.api.host,
         port=settings.api.port,
         log_config=None,
         timeout_graceful_shutdown=settings.temporal.graceful_shutdown_s,
     )
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -347,6 +347,18 @@ class LimitSettings(BaseModel):
         }
 
 
+class LiveSettings(BaseModel):
+    """Streams of orders' progress; each process has its own."""
+
+    poll_ms: int = Field(default=250, ge=20, le=5_000, description="Between two looks for news, for all streams.")
+    page_size: int = Field(default=200, ge=1, le=1_000, description="Events that a stream holds at most.")
+    max_streams: int = Field(default=500, ge=1, description="Open at once, per process.")
+    max_streams_per_tenant: int = Field(default=50, ge=1, description="Of these, of one tenant.")
+    keep_alive_s: int = Field(default=15, ge=1, description="A comment is sent after this long without an event.")
+    recheck_s: int = Field(default=10, ge=1, description="Between two looks whether the caller may still watch.")
+    write_timeout_s: int = Field(default=20, ge=1, description="A client that takes nothing for this long is cut off.")
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="VANTA_",
@@ -382,6 +394,7 @@ class Settings(BaseSettings):
     guards: GuardSettings = Field(default_factory=GuardSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    live: LiveSettings = Field(default_factory=LiveSettings)
 
     @model_validator(mode="after")
     def _refuse_embedded_secrets_in_production(self) -> Self:

@@ -25,6 +25,7 @@ from adapters.identity.sessions import Lifetimes, Sessions
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
+from adapters.live import LiveOrders
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.calendars import CalendarStore
@@ -38,6 +39,7 @@ from adapters.store.letters import DeadLetterStore
 from adapters.store.money import Peg, RoutePreviews
 from adapters.store.overlays import OverlayStore
 from adapters.store.preview import PreviewStore
+from adapters.store.progress import ProgressStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
@@ -65,8 +67,10 @@ from api.routes import (
 )
 from api.routes import credentials as credential_routes
 from api.routes import health as health_routes
+from api.routes import live as live_routes
 from api.services import Services
-from settings import RoutingSettings, S3Settings, Settings
+from api.watching import Pace
+from settings import LiveSettings, RoutingSettings, S3Settings, Settings
 from temporal.client import connect
 from temporal.flattening import Flattener
 from temporal.orders import MirrorOrders
@@ -97,6 +101,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         brokers = build_brokers(alpaca=settings.alpaca, coinbase=settings.coinbase, tradier=settings.tradier)
         closing.push_async_callback(close_brokers, brokers)
         credentials = CredentialStore(database, box)
+        live = LiveOrders(ProgressStore(database), settings.live)
+        closing.push_async_callback(live.close)
         yield Services(
             registry=Registry(database, box),
             reads=Reads(database),
@@ -128,8 +134,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             limiter=_limiter(settings, redis),
             rates=settings.limits.rates(),
             logins=await closing.enter_async_context(open_logins(settings, database)),
+            live=live,
+            pace=pace(settings.live),
             max_body_bytes=settings.api.max_body_bytes,
         )
+
+
+def pace(config: LiveSettings) -> Pace:
+    return Pace(config.keep_alive_s, config.recheck_s, config.write_timeout_s)
 
 
 def _routes(routing: RoutingSettings) -> RoutePreviews:
@@ -209,7 +221,7 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
             CORSMiddleware,
             allow_origins=settings.api.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
             expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
         )
     app.add_middleware(Edge)
@@ -239,6 +251,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         credential_routes,
         preview,
         manager_orders,
+        live_routes,
         follower_orders,
         dead_letters,
         reconciliations,

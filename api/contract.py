@@ -17,6 +17,7 @@ from api.errors import MEDIA_TYPE
 from api.examples import Examples, NoExample, problem
 from api.schemas.auth import TokenBody
 from api.schemas.common import REQUIRED, ProblemDocument, Request
+from api.schemas.live import EVENTS
 
 _REF = "#/components/schemas/"
 _JSON = "application/json"
@@ -43,8 +44,8 @@ def rendered(document: Document) -> str:
 
 
 def _bodies() -> dict[str, Any]:
-    """Bodies are read by api.body and problems made by api.errors, so FastAPI does not know these by itself."""
-    models: list[type[BaseModel]] = [ProblemDocument, TokenBody, *_subclasses(Request)]
+    """What FastAPI does not know by itself: api.body reads bodies, api.errors makes problems, api.watching events."""
+    models: list[type[BaseModel]] = [ProblemDocument, TokenBody, *EVENTS, *_subclasses(Request)]
     _, made = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     found: dict[str, Any] = made["$defs"]
     return found

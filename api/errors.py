@@ -52,6 +52,7 @@ _TITLES = {
     "invitation-accepted": "The invitation was accepted",
     "account-disabled": "The service account is disabled",
     "too-many-keys": "Too many signing keys are in force",
+    "too-many-streams": "Too many streams of events are open",
     "unauthenticated": "The request needs a valid access token",
     "insufficient-scope": "The access token does not allow this",
     "invalid-grant": "What was to be exchanged is worth nothing",
@@ -118,6 +119,8 @@ def from_domain(error: errors.VantaError) -> Problem:
             return Problem(status, "order-refused", error.reason, field=error.field, code=error.code)
         case errors.Conflict():
             return Problem(status, error.code, error.reason, field=error.field)
+        case errors.TooManyStreams():
+            return Problem(429 if error.own else 503, error.code, str(error), headers=_RETRY_SOON)
         case errors.InvalidToken():
             return unauthenticated(str(error))
         case errors.LimiterUnavailable():

@@ -48,6 +48,7 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "get_manager_order": _C.READ,
     "cancel_manager_order": _C.KILL,
     "get_manager_order_dag": _C.READ,
+    "stream_manager_order_events": _C.READ,
     "list_follower_orders": _C.READ,
     "get_follower_order": _C.READ,
     "list_dead_letters": _C.READ,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from api.metrics import Metrics
 from api.readiness import Readiness
+from api.watching import Pace
 from domain.access import Principal
 from domain.credentials import CredentialTest, Which
 from domain.flattening import FlattenInput
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from adapters.identity.invitations import Invitations
     from adapters.identity.login import Logins
     from adapters.identity.members import Members
+    from adapters.live import LiveOrders
     from adapters.store.credentials import CredentialStore
     from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
@@ -132,5 +134,7 @@ class Services:
     limiter: Limiter
     rates: Mapping[RouteClass, Rates]
     logins: "Logins"
+    live: "LiveOrders"
+    pace: Pace
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

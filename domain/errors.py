@@ -11,6 +11,7 @@ VantaError
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
 │   └── SecretUnreadable  what is stored under it is not what was sealed
+├── TooManyStreams        no room for another stream of events
 ├── InvalidToken          an access token is malformed, forged, expired or not for us
 ├── LoginRefused          somebody is not who he must be, or may not come in
 ├── InvalidGrant          a code or a refresh token is unknown, used, expired, or somebody else's
@@ -127,6 +128,17 @@ class SecretUnreadable(SecretUnavailable):
     """The sealed value was changed, or its contents are none of ours: only a new value helps."""
 
     code = "secret-unreadable"
+
+
+class TooManyStreams(VantaError):
+    """No room for another stream of events: among the tenant's `own`, or on this server."""
+
+    retryable = True
+    code = "too-many-streams"
+
+    def __init__(self, reason: str, *, own: bool) -> None:
+        super().__init__(reason)
+        self.own = own
 
 
 class InvalidToken(VantaError):

@@ -73,6 +73,7 @@ _MEANS = {
     413: "The body is too large",
     415: "The body is not application/json",
     422: "A field is wrong (it is named), the order is refused, or the Idempotency-Key was used for another request",
+    429: "Too many of these at once; Retry-After says when to try again",
     503: "A dependency does not answer and nothing was changed; try again",
 }
 

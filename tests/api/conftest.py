@@ -26,6 +26,7 @@ from adapters.identity.sessions import Lifetimes, Sessions
 from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
+from adapters.live import LiveOrders
 from adapters.secretbox import SecretBox
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
@@ -36,6 +37,7 @@ from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.overlays import OverlayStore
 from adapters.store.preview import PreviewStore
+from adapters.store.progress import ProgressStore
 from adapters.store.reads import Reads
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
@@ -43,7 +45,7 @@ from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.trial import WebhookTester
-from api.app import create_app, token_verifier
+from api.app import create_app, pace, token_verifier
 from api.readiness import Readiness
 from api.services import Services
 from domain.access import Role
@@ -343,6 +345,7 @@ async def client(
         sender = AiohttpWebhookSender(timeout_ms=2_000, allowed_networks=[ip_network("127.0.0.0/8")])
         await sender.start()
         logins = Logins(database, None, Sessions(database, None, Lifetimes(600, 600, 600)), keys=[])
+        live = LiveOrders(ProgressStore(database), settings.live)
         yield Services(
             registry=registry,
             reads=Reads(database),
@@ -372,8 +375,11 @@ async def client(
             limiter=Limiter(redis, timeout_s=2, patience_s=2, pause_s=0.1),
             rates=roomy(settings).rates(),
             logins=logins,
+            live=live,
+            pace=pace(settings.live),
             max_body_bytes=settings.api.max_body_bytes,
         )
+        await live.close()
         await redis.aclose()
         await sender.close()
 
