@@ -49,8 +49,9 @@ format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-openapi: $(STAMP) ## write docs/openapi.json, the contract, from the code
+openapi: $(STAMP) ## write docs/openapi.json, the contract, and docs/access.md, who may do what of it, from the code
 	@$(BIN)/vanta openapi > docs/openapi.json
+	@$(BIN)/vanta scopes > docs/access.md
 
 bench: $(STAMP) ## how soon followers hear of an order, against floor and textbook; ARGS=--quick for a look
 	@$(BIN)/python -m bench $(ARGS)

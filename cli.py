@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli_brokers import brokers
-from cli_contract import openapi
+from cli_contract import openapi, scopes
 from cli_credentials import app as credentials
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
@@ -35,7 +35,7 @@ app.add_typer(credentials, name="credentials")
 app.add_typer(tenants, name="tenants")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
-for command in (brokers, halt, halts, lift, openapi, sim):
+for command in (brokers, halt, halts, lift, openapi, scopes, sim):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")

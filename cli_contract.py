@@ -1,5 +1,6 @@
-"""`vanta openapi`: the API's contract."""
+"""`vanta openapi` and `vanta scopes`: the API's contract, and who may do what of it."""
 
+import json
 import sys
 
 
@@ -8,3 +9,11 @@ def openapi() -> None:
     from api.app import openapi as document
 
     sys.stdout.write(document())
+
+
+def scopes() -> None:
+    """Print who may do what, as Markdown; `make openapi` writes docs/access.md with it."""
+    from api.app import openapi as document
+    from api.rights import tables
+
+    sys.stdout.write(tables(json.loads(document())))

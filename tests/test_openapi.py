@@ -10,6 +10,7 @@ from openapi_schema_validator import OAS31Validator
 
 from api.app import openapi
 from api.examples import Examples, NoExample
+from api.rights import tables
 from domain.access import Scope
 from stack.files import ROOT
 
@@ -43,6 +44,11 @@ def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_committed_contract_is_the_one_of_the_code():
     committed = (ROOT / "docs" / "openapi.json").read_text("utf-8")
     assert committed == TEXT, "the API has changed; run `make openapi`, and look at what the difference does to clients"
+
+
+def test_the_committed_tables_of_who_may_do_what_are_those_of_the_code():
+    committed = (ROOT / "docs" / "access.md").read_text("utf-8")
+    assert committed == tables(CONTRACT), "run `make openapi`, and look at whom the difference lets in"
 
 
 def test_no_two_operations_share_an_id():
