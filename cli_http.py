@@ -1,5 +1,6 @@
 """What the commands that go through the API share: its options, a request, a table."""
 
+import uuid
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,10 +30,15 @@ class ApiError(VantaError):
 
 
 def ask(api: str, token: str, method: str, path: str, **request: Any) -> dict[str, Any]:
-    """The answer's JSON. Raises ApiError with the problem's own words."""
+    """The answer's JSON. What changes something goes under a new key where none is given.
+
+    Raises ApiError with the problem's own words.
+    """
     import httpx
 
     headers = {"Authorization": f"Bearer {token}", **request.pop("headers", {})}
+    if method in {"POST", "PATCH"}:
+        headers.setdefault("Idempotency-Key", uuid.uuid4().hex)
     try:
         answer = httpx.request(method, api.rstrip("/") + path, headers=headers, timeout=60, **request)
         found: dict[str, Any] = answer.json()

@@ -312,6 +312,9 @@ class ApiSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on.")
     max_body_bytes: int = Field(default=262_144, ge=1_024, description="Larger requests get 413.")
     admit_timeout_s: int = Field(default=10, ge=1, description="Wait for an order's verdict before answering 202.")
+    idempotency_lease_s: int = Field(
+        default=60, ge=1, description="A process that dies frees its Idempotency-Keys after it; longer than a request."
+    )
     cors_origins: list[str] = Field(default_factory=list, description="Origins of web apps, as a JSON list.")
 
 

@@ -15,6 +15,7 @@ from temporalio.client import Client
 from adapters import health, tokens
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.brokers.trial import CredentialTester
+from adapters.idempotency import Answers
 from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
@@ -28,6 +29,7 @@ from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
+from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
@@ -47,7 +49,7 @@ from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.trial import WebhookTester
-from api import contract, errors
+from api import contract, errors, idempotency
 from api.limits import limit_address
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
@@ -103,6 +105,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         credentials = CredentialStore(database, box)
         live = LiveOrders(ProgressStore(database), settings.live)
         closing.push_async_callback(live.close)
+        kept = AnswerStore(database)
+        await closing.enter_async_context(swept(kept))
         yield Services(
             registry=Registry(database, box),
             reads=Reads(database),
@@ -136,6 +140,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             logins=await closing.enter_async_context(open_logins(settings, database)),
             live=live,
             pace=pace(settings.live),
+            answers=Answers(redis, kept, lease=timedelta(seconds=settings.api.idempotency_lease_s)),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
@@ -216,6 +221,8 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
 
     app = _with_routes(lifespan)
     errors.install(app)
+    app.add_exception_handler(idempotency.Replayed, idempotency.on_replayed)
+    app.add_middleware(idempotency.Idempotency)
     if settings.api.cors_origins:
         app.add_middleware(
             CORSMiddleware,

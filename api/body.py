@@ -14,6 +14,7 @@ from domain.errors import InvalidInput
 MAX_DEPTH = 32
 _INT64 = 2**63
 _MAX_NUMBER_CHARS = 64
+_RAW = "vanta.body"
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -26,7 +27,7 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem(415, "unsupported-media-type", "Send Content-Type: application/json.", field="Content-Type")
-    value = parse_json(await _read(request, max_bytes))
+    value = parse_json(await read_raw(request, max_bytes))
     if not isinstance(value, dict):
         raise InvalidInput("body", "must be a JSON object")
     return value
@@ -64,6 +65,14 @@ def documents(model: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` for an operation whose body is `model`; api.openapi adds the schema itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def read_raw(request: Request, max_bytes: int) -> bytes:
+    """The body as it came. Kept with the request, as more than one reads it. Raises Problem 413."""
+    if _RAW not in request.scope:
+        request.scope[_RAW] = await _read(request, max_bytes)
+    found: bytes = request.scope[_RAW]
+    return found
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -13,10 +13,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api import repeats
 from api.errors import MEDIA_TYPE
 from api.examples import Examples, NoExample, problem
 from api.schemas.auth import TokenBody
-from api.schemas.common import REQUIRED, ProblemDocument, Request
+from api.schemas.common import ProblemDocument, Request
 from api.schemas.live import EVENTS
 
 _REF = "#/components/schemas/"
@@ -32,6 +33,7 @@ def document_of(app: FastAPI) -> Document:
         schemas.update({name: schema for name, schema in _bodies().items() if name not in schemas})
         made["components"]["schemas"] = {name: schemas[name] for name in sorted(_reachable(made["paths"], schemas))}
         made = _plainly_named(made)
+        repeats.document(made)
         _honest_parameters(made)
         _add_examples(made)
         app.openapi_schema = made
@@ -68,7 +70,7 @@ def _plainly_named(document: Document) -> Document:
 
 
 def _honest_parameters(document: Document) -> None:
-    """No query and no header can hold a null; what api.deps asks for by itself is required none the less."""
+    """No query and no header can hold a null."""
     for methods in document["paths"].values():
         for operation in methods.values():
             for parameter in operation.get("parameters", ()):
@@ -78,7 +80,7 @@ def _honest_parameters(document: Document) -> None:
                     schema["anyOf"] = options
                 for option in options[:1] if len(options) == 1 else ():
                     schema.update(option)
-                parameter["required"] = schema.pop(REQUIRED, parameter.get("required", False))
+                parameter["required"] = parameter.get("required", False)
 
 
 def _reachable(node: Any, schemas: dict[str, Any]) -> set[str]:

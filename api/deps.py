@@ -1,22 +1,20 @@
 """What routes ask for by type: the services, the caller with the scope that the operation needs, keys and ids."""
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Header, Path, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
+from api import idempotency
 from api.body import read_json_object
-from api.errors import Problem, insufficient, unauthenticated
+from api.errors import insufficient, unauthenticated
 from api.limits import limit_caller
-from api.schemas.common import REQUIRED
 from api.services import Services
 from domain.access import Principal, Scope
 from domain.errors import NotFound
 
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def _services(request: Request) -> Services:
@@ -35,7 +33,10 @@ def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]
         services: ServicesDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> Principal:
-        """Raises InvalidToken, or Problem 401 without a token, 403 naming the missing scope, 429 beyond a quota."""
+        """Raises InvalidToken, or Problem 401 without a token, 403 naming the missing scope, 429 beyond a quota.
+
+        Whoever may ask is then asked for his Idempotency-Key, see api.idempotency.begin for what that raises.
+        """
         if bearer is None:
             raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
         caller = await services.gate.principal(bearer.credentials)
@@ -43,6 +44,7 @@ def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]
         if missing and not _has(caller, instead):
             raise insufficient(missing[0])
         await limit_caller(request, services, caller)
+        await idempotency.begin(request, services, caller)
         return caller
 
     return principal
@@ -90,32 +92,15 @@ def mine(caller: Principal, follower_id: str | None) -> str | None:
     return caller.follower_id
 
 
-def _idempotency_key(
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            description="1 to 255 visible ASCII characters, new for each request, the same for its repeat.",
-            json_schema_extra={
-                REQUIRED: True,
-                "minLength": 1,
-                "maxLength": 255,
-                "pattern": r"^[\x21-\x7e]+$",
-                "examples": ["0f7d3c55-b2f8-4c2f-9b6a-1f0f5d1c2b3a"],
-            },
-        ),
-    ] = None,
-) -> str:
-    if key is None or _KEY.fullmatch(key) is None:
-        detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; repeat a request under the same one."
-        raise Problem(400, "idempotency-key-missing", detail, field="Idempotency-Key")
-    return key
+def _idempotency_key(request: Request) -> str:
+    return idempotency.key_of(request)
 
 
 async def _raw_body(request: Request, services: ServicesDep) -> dict[str, object]:
     return await read_json_object(request, services.max_body_bytes)
 
 
+# After the caller, whose key it is: two users of a tenant never share one.
 IdempotencyKey = Annotated[str, Depends(_idempotency_key)]
 RawBody = Annotated[dict[str, object], Depends(_raw_body)]
 

@@ -19,11 +19,13 @@ from temporal.orders import EngineUnavailable
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("vanta.api")
 _RETRY_SOON = {"Retry-After": "5"}
+_RETRY_IN_FLIGHT = {"Retry-After": "1"}
 _STATUS: dict[type[errors.VantaError], int] = {
     errors.InvalidInput: 422,
     errors.NotFound: 404,
     errors.OrderRefused: 422,
     errors.IdempotencyKeyReused: 422,
+    errors.RequestInFlight: 409,
     errors.Conflict: 409,
     errors.InvalidToken: 401,
     errors.IllegalTransition: 409,
@@ -43,6 +45,7 @@ _TITLES = {
     "order-lost": "The order's outcome is not known",
     "idempotency-key-missing": "The request needs an Idempotency-Key",
     "idempotency-key-reused": "The Idempotency-Key was used for another request",
+    "request-in-flight": "The first request under the Idempotency-Key is under way",
     "no-account": "The follower has no such account at a broker",
     "no-webhook": "The follower has no webhook",
     "test-under-way": "A test of the webhook is under way",
@@ -117,6 +120,8 @@ def from_domain(error: errors.VantaError) -> Problem:
             return Problem(status, error.code, str(error), field=_ID_FIELDS.get(error.entity, "id"))
         case errors.OrderRefused():
             return Problem(status, "order-refused", error.reason, field=error.field, code=error.code)
+        case errors.RequestInFlight():
+            return Problem(status, error.code, str(error), field="Idempotency-Key", headers=_RETRY_IN_FLIGHT)
         case errors.Conflict():
             return Problem(status, error.code, error.reason, field=error.field)
         case errors.TooManyStreams():

@@ -19,6 +19,7 @@ from domain.redrive import Redrivable
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
+    from adapters.idempotency import Answers
     from adapters.identity.accounts import Accounts
     from adapters.identity.invitations import Invitations
     from adapters.identity.login import Logins
@@ -136,5 +137,6 @@ class Services:
     logins: "Logins"
     live: "LiveOrders"
     pace: Pace
+    answers: "Answers"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

@@ -33,7 +33,9 @@ SCOPES = "follower:manage orders:write orders:read vault:read"
 async def pull(client: httpx.AsyncClient, follower_id: str) -> tuple[float, str]:
     """Milliseconds, and how it is known that nothing begins any more."""
     began = time.perf_counter()
-    answer = await client.patch(f"/v1/followers/{follower_id}", json={"kill_switch": True})
+    answer = await client.patch(
+        f"/v1/followers/{follower_id}", json={"kill_switch": True}, headers={"Idempotency-Key": str(uuid.uuid4())}
+    )
     took = (time.perf_counter() - began) * 1000
     answer.raise_for_status()
     return took, answer.json()["acknowledgement"]["via"]

@@ -8,6 +8,7 @@ VantaError
 ├── Conflict              the entity's state does not allow it; `code` is stable
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── LimiterUnavailable    requests cannot be counted, and this one must not be let in uncounted
+├── RequestInFlight       the first request under the key is still being answered
 ├── IllegalTransition     a state machine was asked for a transition that its table does not have
 ├── SecretUnavailable     a secret reference cannot be resolved
 │   └── SecretUnreadable  what is stored under it is not what was sealed
@@ -91,6 +92,13 @@ class IdempotencyKeyReused(VantaError):
     """An idempotency key came back with another request; neither the old nor the new one is carried out."""
 
     code = "idempotency-key-reused"
+
+
+class RequestInFlight(VantaError):
+    """The first request under the key has no answer yet; its repeat is not carried out beside it."""
+
+    retryable = True
+    code = "request-in-flight"
 
 
 class StoreUnavailable(VantaError):

@@ -9,7 +9,7 @@ from models.markets import MarketCalendar, MarketSession
 from models.orders import FollowerOrder, ManagerOrder, Snapshot, SnapshotPage
 from models.registry import Follower, Instrument, Position, Price, Vault
 from models.rules import Allotment, Hedge, Kill, Overlay, PlatformHalt, Residue, Sender
-from models.safety import Credential, IdempotencyKey, IngestedEntry, WebhookKey
+from models.safety import Credential, IdempotencyAnswer, IdempotencyKey, IngestedEntry, WebhookKey
 from models.tenancy import Subscription, Tenant, User
 from models.venues import FollowerBalance, OrderLeg, StreamRefusal
 
@@ -26,6 +26,7 @@ __all__ = [
     "FollowerBalance",
     "FollowerOrder",
     "Hedge",
+    "IdempotencyAnswer",
     "IdempotencyKey",
     "Identity",
     "IngestedEntry",

@@ -62,6 +62,24 @@ class IdempotencyKey(Owned, table=True):
     created_at: datetime = timestamp(now=True)
 
 
+class IdempotencyAnswer(Owned, table=True):
+    """A request that moves money, while Redis is away: under way without `status`, until `expires_at` in any case."""
+
+    __tablename__ = "idempotency_answers"
+
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id", primary_key=True)
+    caller: str = Field(primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    token: str
+    status: int | None = None
+    body: bytes | None = None
+    content_type: str | None = None
+    location: str | None = None
+    expires_at: datetime = timestamp(index=True)
+
+
 class IngestedEntry(Owned, table=True):
     """An entry of autotrade_queue.json that has become an order, or was refused by admission."""
 

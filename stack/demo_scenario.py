@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from domain import ids
 from domain.orders import FollowerState, ManagerState
+from domain.requests import owned_key
 from domain.sizing import Mode
 
 TENANT = "6f1d0c52-4c1e-4f7b-9a57-d3a0de300001"
+MANAGER = "demo-manager"  # whose token it is; ids of what he makes derive from him and his keys
 SAMPLE = Path(__file__).with_name("samples") / "autotrade_queue.json"
 
 
@@ -68,7 +70,7 @@ class Cast:
 
     @property
     def vault_id(self) -> str:
-        return ids.vault_id(TENANT, self.label, self.key)
+        return ids.vault_id(TENANT, self.label, owned_key(f"user:{MANAGER}", self.key))
 
 
 @dataclass(frozen=True, slots=True)

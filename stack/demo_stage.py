@@ -11,7 +11,7 @@ import httpx
 
 from settings import Settings
 from stack import Stack
-from stack.demo_scenario import TENANT, Cast, Member
+from stack.demo_scenario import MANAGER, TENANT, Cast, Member
 from stack.dev_token import dev_token
 from stack.errors import StackError
 from stack.ports import HOST, pick
@@ -89,7 +89,7 @@ class Stage:
     def client(self) -> httpx.AsyncClient:
         """Authorised for everything that the demonstration does; deaf to proxies of the environment."""
         token = dev_token(
-            self._settings, tenant_id=UUID(TENANT), role="owner", scopes=_SCOPES, subject="demo-manager", ttl_s=3_600
+            self._settings, tenant_id=UUID(TENANT), role="owner", scopes=_SCOPES, subject=MANAGER, ttl_s=3_600
         )
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False

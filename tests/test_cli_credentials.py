@@ -42,4 +42,6 @@ def test_a_test_tells_its_result_in_words_and_in_the_exit_code(api: Api, ok: boo
     assert result.exit_code == code, result.output
     assert "alpaca says so" in result.output
     assert ("works again" in result.output) is ok
-    assert api.asked[0][:2] == ("POST", "/v1/followers/F_1/credentials/equities/test")
+    method, path, _, headers = api.asked[0]
+    assert (method, path) == ("POST", "/v1/followers/F_1/credentials/equities/test")
+    assert headers["Idempotency-Key"]

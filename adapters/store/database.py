@@ -138,6 +138,12 @@ class Database:
                 found = (await connection.execute(statement, values)).mappings().first()
         return None if found is None else dict(found)
 
+    async def change(self, statement: TextClause) -> Mapping[str, Any]:
+        """The one row of a function of the owner's that changes what belongs to many tenants."""
+        with _translated():
+            async with self._engine.begin() as connection:
+                return dict((await connection.execute(statement)).mappings().one())
+
     async def tenant_of_vault(self, vault_id: str) -> str | None:
         """Whose vault it is; for entries that name a vault and no tenant."""
         with _translated():

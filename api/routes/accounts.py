@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api.body import documents, json_body
 from api.deps import AUDITORS_TOO, IdempotencyKey, MemberReader, ServicesDep, TenantManager
+from api.idempotency import REPLAY
 from api.paging import Page, PageQuery, decode, page
-from api.routes.vaults import REPLAY
 from api.schemas.accounts import (
     KEY_NOTE,
     UNSHOWN_NOTE,

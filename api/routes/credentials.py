@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from api.body import documents, json_body
 from api.deps import FollowerId, FollowerManager, IdempotencyKey, ServicesDep, VaultReader
-from api.routes.vaults import REPLAY
+from api.idempotency import REPLAY
 from api.schemas.common import WRITES, problems
 from api.schemas.credentials import Credential, Credentials, CredentialTest
 from api.schemas.followers import BrokerBody

@@ -8,8 +8,8 @@ from pydantic import Field
 from api import redriving
 from api.body import documents, json_body
 from api.deps import IdempotencyKey, OrderReader, OrderWriter, ServicesDep
+from api.idempotency import REPLAY
 from api.paging import Page, SinceQuery, Text, page
-from api.routes.vaults import REPLAY
 from api.schemas.common import WRITES, problems
 from api.schemas.dead_letters import (
     DeadLetter,

@@ -8,8 +8,8 @@ from pydantic import Field
 from api import placing
 from api.body import documents
 from api.deps import IdempotencyKey, ManagerOrderId, OrderReader, OrderWriter, RawBody, ServicesDep
+from api.idempotency import REPLAY
 from api.paging import Page, SinceQuery, Text, page
-from api.routes.vaults import REPLAY
 from api.schemas.common import WRITES, problems
 from api.schemas.orders import (
     CancelledOrder,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api.body import documents, json_body
 from api.deps import AUDITORS_TOO, IdempotencyKey, MemberReader, ServicesDep, TenantManager
+from api.idempotency import REPLAY
 from api.paging import Page, PageQuery, SinceQuery, decode, page
-from api.routes.vaults import REPLAY
 from api.schemas.common import WRITES, problems
 from api.schemas.members import (
     INVITED_NOTE,

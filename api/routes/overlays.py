@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from api import halting, overlaying
 from api.body import documents, json_body
 from api.deps import IdempotencyKey, MirrorManager, ServicesDep, VaultId, VaultReader
+from api.idempotency import REPLAY
 from api.paging import Page, SinceQuery, page
-from api.routes.vaults import REPLAY
 from api.schemas.common import WRITES, problems
 from api.schemas.overlays import ExtendOverlayBody, NewOverlayBody, Overlay, StartedOverlay, StartingOverlay
 from domain import ids

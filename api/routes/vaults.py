@@ -17,6 +17,7 @@ from api.deps import (
     VaultId,
     VaultReader,
 )
+from api.idempotency import REPLAY
 from api.paging import Page, PageQuery, SinceQuery, decode, page
 from api.schemas.common import WRITES, problems
 from api.schemas.followers import (
@@ -34,7 +35,6 @@ from domain.intents import fingerprint
 from domain.requests import Once
 
 router = APIRouter(prefix="/v1")
-REPLAY = "Idempotent-Replay"
 
 
 @router.get("/vaults", operation_id="list_vaults", tags=["vaults"], responses=problems())

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from api.deps import FollowerId, FollowerManager, IdempotencyKey, ServicesDep
-from api.routes.vaults import REPLAY
+from api.idempotency import REPLAY
 from api.schemas.common import problems
 from api.schemas.followers import GONE_NOTE, SHOWN_NOTE
 from api.schemas.webhooks import RotatedSecret, WebhookTest

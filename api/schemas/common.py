@@ -13,8 +13,6 @@ DecimalStr = Annotated[
     PlainSerializer(plain, return_type=str),
     WithJsonSchema({"type": "string", "format": "decimal"}),
 ]
-# In a parameter's schema: it is needed, though FastAPI does not know, as its absence is a problem of our own wording.
-REQUIRED = "x-required"
 
 
 class Answer(BaseModel):
@@ -69,7 +67,7 @@ _MEANS = {
     401: "No valid access token",
     403: "The token lacks the scope, which the document names",
     404: "No such entity in the caller's tenant",
-    409: "The order's state does not allow it",
+    409: "The entity's state does not allow it, or the first request under the Idempotency-Key is under way",
     413: "The body is too large",
     415: "The body is not application/json",
     422: "A field is wrong (it is named), the order is refused, or the Idempotency-Key was used for another request",

@@ -15,6 +15,7 @@ GRANTS: dict[str, str] = {
     "invitations": "SELECT, INSERT, UPDATE",
     "service_accounts": "SELECT, INSERT, UPDATE",
     "api_keys": "SELECT, INSERT, UPDATE",
+    "idempotency_answers": "SELECT, INSERT, UPDATE",
 }
 SHARED: dict[str, str] = {"login_attempts": "SELECT, INSERT, UPDATE"}
 
@@ -24,6 +25,7 @@ def upgrade() -> None:
     _logins()
     _programs()
     _progress()
+    _repeats()
     _secure()
     _query_layer()
 
@@ -247,6 +249,28 @@ def _progress() -> None:
     )
     _for_the_application("newest_event()")
     _for_the_application("order_progress(uuid[], text[], bigint[], integer)")
+
+
+def _repeats() -> None:
+    op.create_table(
+        "idempotency_answers",
+        _tenant(), _text("caller"), _text("route"), _text("key"), _text("fingerprint"), _text("token"),
+        sa.Column("status", sa.Integer(), nullable=True), sa.Column("body", sa.LargeBinary(), nullable=True),
+        _text("content_type", nullable=True), _text("location", nullable=True), _time("expires_at", nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "caller", "route", "key"),
+    )  # fmt: skip
+    op.create_index("ix_idempotency_answers_expires_at", "idempotency_answers", ["expires_at"])
+    # The application may delete nothing; what has expired is nobody's any more, whichever tenant's it was.
+    op.execute(
+        """
+        CREATE FUNCTION sweep_idempotency_answers() RETURNS bigint
+        LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          WITH gone AS (DELETE FROM public.idempotency_answers WHERE expires_at <= now() RETURNING 1)
+          SELECT count(*) FROM gone
+        $$
+        """
+    )
+    _for_the_application("sweep_idempotency_answers()")
 
 
 def _for_the_application(function: str) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.trial import CredentialTester
+from adapters.idempotency import PREFIX, Answers
 from adapters.identity.accounts import Accounts
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
@@ -28,6 +29,7 @@ from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.secretbox import SecretBox
+from adapters.store.answers import AnswerStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.door import Door, limits_of
@@ -196,9 +198,24 @@ class Caller:
     database: Database
     settings: Settings
 
-    async def post(self, path: str, body: Any, *, key: str | None = None) -> httpx.Response:
-        headers = {"Idempotency-Key": key or uuid.uuid4().hex, "Content-Type": "application/json"}
-        return await self.http.post(path, content=json.dumps(body), headers=headers)
+    async def post(self, path: str, body: Any = None, *, key: str | None = None, **headers: str) -> httpx.Response:
+        return await self._change("POST", path, body, key, headers)
+
+    async def patch(self, path: str, body: Any, *, key: str | None = None, **headers: str) -> httpx.Response:
+        return await self._change("PATCH", path, body, key, headers)
+
+    async def _change(self, method: str, path: str, body: Any, key: str | None, more: dict[str, str]) -> httpx.Response:
+        """Under a key of its own unless it is given one. `body` None: without any."""
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex, "Content-Type": "application/json", **more}
+        content = None if body is None else json.dumps(body)
+        return await self.http.request(method, path, content=content, headers=headers)
+
+    async def forget(self) -> None:
+        """As a day later: no answer is kept at the gateway any more, and a repeat meets what is below it."""
+        redis = open_redis(self.settings.redis)
+        async for name in redis.scan_iter(f"{PREFIX}*"):
+            await redis.delete(name)
+        await redis.aclose()
 
     async def get(self, path: str, **query: Any) -> httpx.Response:
         return await self.http.get(path, params=query)
@@ -377,6 +394,7 @@ async def client(
             logins=logins,
             live=live,
             pace=pace(settings.live),
+            answers=Answers(redis, AnswerStore(database), lease=timedelta(seconds=60)),
             max_body_bytes=settings.api.max_body_bytes,
         )
         await live.close()

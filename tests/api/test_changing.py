@@ -19,7 +19,7 @@ async def follower(caller: Caller, **body: Any) -> dict[str, Any]:
 
 
 async def patch(caller: Caller, follower_id: str, body: Any) -> httpx.Response:
-    return await caller.http.patch(f"/v1/followers/{follower_id}", json=body)
+    return await caller.patch(f"/v1/followers/{follower_id}", body)
 
 
 async def updates(caller: Caller) -> list[dict[str, Any]]:

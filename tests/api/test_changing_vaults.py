@@ -11,7 +11,7 @@ HOURS = {"time_zone": "Europe/Berlin", "days": ["mon", "fri"], "open": "09:00", 
 
 
 async def patch(caller: Caller, vault_id: str, body: Any, **more: Any) -> httpx.Response:
-    return await caller.http.patch(f"/v1/vaults/{vault_id}", json=body, **more)
+    return await caller.patch(f"/v1/vaults/{vault_id}", body, **more)
 
 
 async def test_what_is_named_changes_and_the_rest_stays(caller: Caller) -> None:
@@ -71,5 +71,5 @@ async def test_another_tenants_vault_is_unknown_and_a_reader_may_not_change_it(
 ) -> None:
     vault_id = await caller.vault()
     problem(await patch(stranger, vault_id, {"label": "Mine"}), 404, "not-found", "vault_id")
-    answer = await patch(caller, vault_id, {"label": "Mine"}, headers=caller.only("vault:read"))
+    answer = await patch(caller, vault_id, {"label": "Mine"}, **caller.only("vault:read"))
     problem(answer, 403, "insufficient-scope")

@@ -29,7 +29,7 @@ async def put(caller: Caller, follower: str, *, key: str = "k", which: str = "eq
 
 
 async def try_out(caller: Caller, follower: str) -> dict[str, Any]:
-    answer = await caller.http.post(path(follower, "/equities/test"))
+    answer = await caller.post(path(follower, "/equities/test"))
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -142,7 +142,7 @@ async def test_another_tenant_finds_no_such_follower(caller: Caller, stranger: C
     follower = await bridged(caller)
     problem(await stranger.get(path(follower)), 404, "not-found", "follower_id")
     problem(await put(stranger, follower), 404, "not-found", "follower_id")
-    problem(await stranger.http.post(path(follower, "/equities/test")), 404, "not-found", "follower_id")
+    problem(await stranger.post(path(follower, "/equities/test")), 404, "not-found", "follower_id")
 
 
 async def test_reading_needs_one_scope_and_changing_the_other(caller: Caller) -> None:
@@ -150,7 +150,7 @@ async def test_reading_needs_one_scope_and_changing_the_other(caller: Caller) ->
     reader, manager = caller.only("vault:read"), caller.only("follower:manage")
     assert (await caller.http.get(path(follower), headers=reader)).status_code == 200
     problem(await caller.http.get(path(follower), headers=manager), 403, "insufficient-scope")
-    problem(await caller.http.post(path(follower, "/equities/test"), headers=reader), 403, "insufficient-scope")
+    problem(await caller.post(path(follower, "/equities/test"), **reader), 403, "insufficient-scope")
 
 
 async def test_no_answer_event_stored_reply_or_log_holds_a_secret(
@@ -160,7 +160,7 @@ async def test_no_answer_event_stored_reply_or_log_holds_a_secret(
     follower = await bridged(caller)
     bank.secret = NEW
     answers = [
-        (await caller.http.post(path(follower, "/equities/test"))).text,
+        (await caller.post(path(follower, "/equities/test"))).text,
         (await put(caller, follower, refresh_token="R3FRESH", expires_at="2030-01-31T12:00:00Z")).text,
         (await put(caller, follower, key="2", secret="multi\nline")).text,
         (await put(caller, follower, key="3", environment="neither")).text,

@@ -96,9 +96,9 @@ async def test_kills_pass_when_writes_are_used_up(settings: Settings, caller: Ca
     follower = (await caller.post(f"/v1/vaults/{vault_id}/followers", hook)).json()["follower_id"]
     async with _api(_limited(settings, write_user=1, order_entry_user=1), caller) as limited:
         path = f"/v1/followers/{follower}"
-        assert (await limited.http.patch(path, json={"scale": "0.5"})).status_code == 200
-        problem(await limited.http.patch(path, json={"scale": "0.6"}), 429, "rate-limited")
-        killed = await limited.http.patch(path, json={"kill_switch": True})
+        assert (await limited.patch(path, {"scale": "0.5"})).status_code == 200
+        problem(await limited.patch(path, {"scale": "0.6"}), 429, "rate-limited")
+        killed = await limited.patch(path, {"kill_switch": True})
         assert killed.status_code == 200, killed.text
         assert '"kill-user"' in killed.headers["ratelimit"]
         overlay = f"/v1/vaults/{vault_id}/overlay"

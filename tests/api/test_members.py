@@ -1,6 +1,7 @@
 """Users, their roles, and invitations: who may change them, what counts at once, and what is never shown or lost."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -31,8 +32,8 @@ async def events(caller: Caller, entity: str) -> list[dict[str, Any]]:
         return await cursor.fetchall()
 
 
-async def change(caller: Caller, login: Login, role: str, **how: Any) -> httpx.Response:
-    return await caller.http.patch(f"/v1/users/{login.subject}", json={"role": role}, **how)
+async def change(caller: Caller, login: Login, role: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    return await caller.patch(f"/v1/users/{login.subject}", {"role": role}, **(headers or {}))
 
 
 async def status(caller: Caller, login: Login, path: str = "/v1/vaults") -> int:
@@ -227,7 +228,7 @@ async def test_another_tenants_people_are_unknown(caller: Caller, owner: Login, 
     for user_id in (owner.subject, made_up):
         problem(await stranger.http.delete(f"/v1/users/{user_id}"), 404, "not-found", "user_id")
         body = {"role": "ops"}
-        problem(await stranger.http.patch(f"/v1/users/{user_id}", json=body), 404, "not-found", "user_id")
+        problem(await stranger.patch(f"/v1/users/{user_id}", body), 404, "not-found", "user_id")
     for invitation_id in (invitation, "INV-none"):
         answer = await stranger.http.delete(f"/v1/invitations/{invitation_id}")
         problem(answer, 404, "not-found", "invitation_id")

@@ -117,17 +117,17 @@ async def test_whom_it_does_not_find_it_names(caller: Caller, stranger: Caller, 
 
 async def test_an_extension_never_lasts_past_an_hour_from_the_start(caller: Caller) -> None:
     flip = await started(caller, await caller.vault(), {**FLIP, "ttl_minutes": 30})
-    answer = await caller.http.patch(path(flip), json={"ttl_minutes": 60})
+    answer = await caller.patch(path(flip), {"ttl_minutes": 60})
     assert answer.status_code == 200, answer.text
     until = datetime.fromisoformat(answer.json()["expires_at"])
     assert until - datetime.fromisoformat(flip["starts_at"]) == timedelta(minutes=60)
     before = await caller.counts()
     for minutes in (61, 59, 29, "60"):
-        refused = await caller.http.patch(path(flip), json={"ttl_minutes": minutes})
+        refused = await caller.patch(path(flip), {"ttl_minutes": minutes})
         problem(refused, 422, "invalid-input", "ttl_minutes")
     assert await caller.counts() == before
     halt = await started(caller, flip["vault_id"], {"kind": "halt", "level": "halt_opens"})
-    problem(await caller.http.patch(path(halt), json={"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
+    problem(await caller.patch(path(halt), {"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
 
 
 async def test_a_flip_ends_by_delete_and_a_repeat_is_no_error(caller: Caller, flips: FakeFlips) -> None:
@@ -136,14 +136,14 @@ async def test_a_flip_ends_by_delete_and_a_repeat_is_no_error(caller: Caller, fl
     assert (ended["active"], ended["end_reason"]) == (False, "cancelled")
     assert (await caller.http.delete(path(flip))).json() == ended
     assert flips.asked == ["start", "cancel"]
-    problem(await caller.http.patch(path(flip), json={"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
+    problem(await caller.patch(path(flip), {"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
     assert await told(caller) == [("vault", "overlay_ended"), ("vault", "overlay_started")]
 
 
 async def test_a_flip_whose_workflow_is_gone_is_ended_all_the_same(caller: Caller, flips: FakeFlips) -> None:
     flip = await started(caller, await caller.vault(), FLIP)
     flips.gone = True
-    problem(await caller.http.patch(path(flip), json={"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
+    problem(await caller.patch(path(flip), {"ttl_minutes": 60}), 422, "invalid-input", "overlay_id")
     assert (await caller.http.delete(path(flip))).json()["end_reason"] == "cancelled"
 
 

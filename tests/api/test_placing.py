@@ -39,7 +39,7 @@ async def _price(registry: Registry) -> None:
 async def test_an_admitted_order_is_201_with_its_place(caller: Caller, engine: FakeEngine) -> None:
     body = await _order(caller, qty=10.5, meta={"conviction": {"score": 0.1}, "big": 2**70})
     answer = await caller.post(PATH, body, key="k-1")
-    mo_id = ids.manager_order_id(caller.tenant_id, "k-1")
+    mo_id = ids.manager_order_id(caller.tenant_id, "user:developer k-1")
     assert answer.status_code == 201
     assert answer.json() == {"mo_id": mo_id, "state": "dispatching", "followers": 2, "waits_until": None}
     assert answer.headers["location"] == f"{PATH}/{mo_id}"
@@ -110,12 +110,13 @@ async def test_the_stored_order_answers_a_repeat_while_the_engine_is_away(
     await caller.post(PATH, body, key="k-1")
     await admission.admit(engine.admitted.pop(), utc())
     engine.error = EngineUnavailable("gone", taken=False)
+    await caller.forget()
 
     repeat = await caller.post(PATH, {**body, "qty": "10"}, key="k-1")
     assert repeat.status_code == 201
     assert repeat.headers["idempotent-replay"] == "true"
-    assert repeat.json() == {"mo_id": ids.manager_order_id(caller.tenant_id, "k-1"), "state": "dispatching",
-                             "followers": 0, "waits_until": None}  # fmt: skip
+    mo_id = ids.manager_order_id(caller.tenant_id, "user:developer k-1")
+    assert repeat.json() == {"mo_id": mo_id, "state": "dispatching", "followers": 0, "waits_until": None}
     problem(await caller.post(PATH, {**body, "qty": "11"}, key="k-1"), 422, "idempotency-key-reused")
     assert engine.admitted == []
 
@@ -126,6 +127,7 @@ async def test_a_repeat_of_a_refused_order_is_refused_by_the_same_code(
     body = await _order(caller, side="sell")
     await caller.post(PATH, body, key="k-1")
     assert not (await admission.admit(engine.admitted.pop(), utc())).accepted
+    await caller.forget()
     answer = await caller.post(PATH, body, key="k-1")
     assert answer.json()["code"] == "nothing-held"
     assert answer.status_code == 422
@@ -185,6 +187,7 @@ async def test_an_order_that_has_expired_cannot_be_cancelled_and_its_repeat_is_n
     await SettlementStore(caller.database).cancel(caller.tenant_id, mo_id, "system:expiry", ManagerState.EXPIRED)
     engine.ended = True
     problem(await caller.http.delete(f"{PATH}/{mo_id}"), 409, "order-ended", "mo_id")
+    await caller.forget()
     repeat = await caller.post(PATH, body, key="k-1")
     assert (repeat.status_code, repeat.json()["state"]) == (201, "expired")
 

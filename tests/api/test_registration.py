@@ -113,7 +113,7 @@ async def test_an_account_may_agree_that_its_money_is_changed_and_take_that_back
     assert made.status_code == 201, made.text
     assert made.json()["bridged_brokers"]["crypto_convert"] is True
     own = f"/v1/followers/{made.json()['follower_id']}"
-    changed = await caller.http.patch(own, json={"convert": False})
+    changed = await caller.patch(own, {"convert": False})
     assert changed.status_code == 200, changed.text
     assert changed.json()["bridged_brokers"]["crypto_convert"] is False
     refused = await caller.post(path, {"label": "Ada", "bridged_brokers": {"crypto": {**account, "venue": "alpaca"}}})
@@ -130,9 +130,12 @@ async def test_a_key_is_free_for_another_route_and_another_tenant(caller: Caller
 
 async def test_many_at_once_under_one_key_make_one_vault(caller: Caller) -> None:
     answers = await asyncio.gather(*(caller.post("/v1/vaults", {"label": "A"}, key="same") for _ in range(8)))
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.json()["vault_id"] for answer in answers}) == 1
-    assert sum("idempotent-replay" in answer.headers for answer in answers) == 7
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.json()["vault_id"] for answer in made}) == 1
+    assert sum("idempotent-replay" not in answer.headers for answer in made) == 1
+    for answer in answers:
+        if answer not in made:
+            problem(answer, 409, "request-in-flight", "Idempotency-Key")
     assert (await caller.counts())["vaults"] == 1
 
 

@@ -43,7 +43,7 @@ async def execute(caller: Caller, statement: str, *values: Any) -> None:
 
 
 async def try_out(caller: Caller, follower: str) -> dict[str, Any]:
-    answer = await caller.http.post(f"/v1/followers/{follower}/webhook/test")
+    answer = await caller.post(f"/v1/followers/{follower}/webhook/test")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -124,7 +124,7 @@ async def test_an_address_that_is_not_public_is_refused_for_tests_too(caller: Ca
 async def test_tests_of_a_follower_go_one_at_a_time(caller: Caller, receiver: Receiver) -> None:
     follower, _ = await hooked(caller, receiver, Behaviour(delay_ms=300))
     path = f"/v1/followers/{follower}/webhook/test"
-    answers = await asyncio.gather(*(caller.http.post(path) for _ in range(4)))
+    answers = await asyncio.gather(*(caller.post(path) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
     [refused, *_] = [answer for answer in answers if answer.status_code == 409]
     problem(refused, 409, "test-under-way", "follower_id")
@@ -140,7 +140,7 @@ async def test_there_must_be_a_webhook_of_ones_own(caller: Caller, stranger: Cal
         problem(await stranger.http.post(full, headers=headers), 404, "not-found", "follower_id")
     shadow = await caller.post(f"/v1/vaults/{await caller.vault()}/followers", {"label": "Eve", "mode": "shadow"})
     path = f"/v1/followers/{shadow.json()['follower_id']}/webhook"
-    problem(await caller.http.post(f"{path}/test"), 409, "no-webhook", "follower_id")
+    problem(await caller.post(f"{path}/test"), 409, "no-webhook", "follower_id")
     problem(
         await caller.http.post(f"{path}/secret/rotate", headers={"Idempotency-Key": "k"}), 409, "no-webhook",
         "follower_id",

@@ -119,7 +119,7 @@ async def test_a_disabled_endpoint_comes_back_by_a_test_and_its_letters_go(
     assert (await redrive(http, {"dead_letter_ids": [number]}))[number]["code"] == "endpoint_disabled"
 
     await behave(world, follower, OK)
-    tried = await http.post(f"/v1/followers/{follower}/webhook/test")
+    tried = await http.post(f"/v1/followers/{follower}/webhook/test", headers={"Idempotency-Key": "tried"})
     assert (tried.json()["ok"], tried.json()["re_enabled"]) == (True, True), tried.text
     assert (await redrive(http, {"dead_letter_ids": [number]}))[number]["outcome"] == "redriven"
     await world.until(mo_id, lambda o: o[follower]["state"] == "confirmed")

@@ -100,9 +100,10 @@ async def test_over_http_a_flip_bends_the_next_order_and_a_halt_stops_it(world: 
 
         flip = await overlay(kind="flip", ttl_minutes=30, amplify="0.5")
         assert (await ordered())["qty"] == 15
-        extended = await http.patch(flip, json={"ttl_minutes": 60})
+        extended = await http.patch(flip, json={"ttl_minutes": 60}, headers={"Idempotency-Key": "an-hour"})
         assert extended.status_code == 200, extended.text
-        problem(await http.patch(flip, json={"ttl_minutes": 61}), 422, "invalid-input", "ttl_minutes")
+        longer = await http.patch(flip, json={"ttl_minutes": 61}, headers={"Idempotency-Key": "longer"})
+        problem(longer, 422, "invalid-input", "ttl_minutes")
         assert (await http.delete(flip)).json()["end_reason"] == "cancelled"
         assert (await ordered())["qty"] == 10
         halt = await overlay(kind="halt", level="halt_opens")
