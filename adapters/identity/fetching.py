@@ -1,8 +1,10 @@
 """HTTP to the identity provider: bounded in time and size, no redirects, JSON objects only."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -56,6 +58,7 @@ class ProviderHttp:
             self._client = httpx.AsyncClient(
                 timeout=self._timeout_s,
                 follow_redirects=False,
+                verify=_trusted(),
                 trust_env=False,  # no proxy but by configuration of the network, as for venues
             )
         return self._client
@@ -74,6 +77,12 @@ class ProviderHttp:
                 return Answer(reply.status_code, _json_object(bytes(raw)))
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             raise ProviderUnavailable(f"the identity provider does not answer ({type(error).__name__})") from error
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Reading the certificates takes longer than a request: once for each process."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _json_object(raw: bytes) -> Mapping[str, Any]:

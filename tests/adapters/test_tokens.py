@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey
+from joserfc.jws import JWSRegistry
+from joserfc.util import urlsafe_b64encode
 
-from adapters.tokens import import_jwks, mint, verify
+from adapters.tokens import Signer, import_jwks, mint, public_keys, verify
+from domain.access import SCOPES, Role
 from domain.errors import InvalidToken
 
 NOW = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
@@ -111,3 +114,59 @@ def test_other_algorithms_are_refused():
 def test_what_is_no_token_is_refused(text: str):
     with pytest.raises(InvalidToken):
         check(text)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"jwk": KEY.as_dict(private=False)},
+        {"jku": "https://evil.example/keys"},
+        {"x5u": "https://evil.example/cert"},
+        {"x5c": ["MIIB"]},
+        {"kid": "../../dev/null"},
+        {"kid": ["a"]},
+        {"kid": "k" * 201},
+        {"crit": ["exp"]},
+        {"alg": "none"},
+    ],
+    ids=str,
+)
+def test_a_header_that_brings_a_key_or_asks_for_more_is_refused(header: dict[str, Any]):
+    _, payload, _ = token().split(".")
+    first = urlsafe_b64encode(json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid, **header}).encode()).decode()
+    signature = JWSRegistry.algorithms["ES256"].sign(f"{first}.{payload}".encode(), KEY)
+    with pytest.raises(InvalidToken, match="not accepted"):
+        check(f"{first}.{payload}.{urlsafe_b64encode(signature).decode()}")
+
+
+def signer(key: ECKey, *published: ECKey) -> Signer:
+    jwks = import_jwks(json.dumps({"keys": [known.as_dict(private=False) for known in published]}))
+    return Signer(json.dumps(key.as_dict(private=True)), jwks, issuer="vanta", audience="vanta-api")
+
+
+def test_keys_are_rotated_by_publishing_the_new_one_first():
+    old, new = KEY, ECKey.generate_key("P-256", auto_kid=True)
+    jwks = import_jwks(json.dumps({"keys": [key.as_dict(private=False) for key in (new, old)]}))
+    for key in (old, new):
+        made = signer(key, old, new).access_token(
+            subject="u-1", tenant_id=TENANT, role=Role.AUDITOR, session_id="S-1", ttl_s=60, now=NOW
+        )
+        claims = check(made, jwks=jwks)
+        assert (claims.session_id, claims.scopes) == ("S-1", SCOPES[Role.AUDITOR])
+
+
+def test_a_key_that_nobody_would_accept_signs_nothing():
+    other = ECKey.generate_key("P-256", auto_kid=True)
+    renamed: dict[str, Any] = {**other.as_dict(private=True), "kid": KEY.kid}
+    namesake = ECKey.import_key(renamed)
+    for key in (other, namesake):
+        with pytest.raises(ValueError, match="no public half"):
+            signer(key, KEY)
+    for text in ("", "{}", "[]", json.dumps(KEY.as_dict(private=False)), '{"kty": "oct", "k": "AA"}'):
+        with pytest.raises(ValueError, match="VANTA_AUTH__SIGNING_KEY"):
+            Signer(text, JWKS, issuer="vanta", audience="vanta-api")
+
+
+def test_what_is_published_holds_no_private_half():
+    jwks = import_jwks(json.dumps({"keys": [KEY.as_dict(private=True)]}))
+    assert public_keys(jwks) == [KEY.as_dict(private=False)]

@@ -14,6 +14,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, Key
+from joserfc.util import urlsafe_b64encode
 
 CLIENT_ID = "gateway"
 EMAIL = "ada@olympus.example"
@@ -30,13 +31,17 @@ def sign(key: Key, claims: Mapping[str, Any], *, algorithm: str = "ES256", **hea
 
 @dataclass
 class HostileProvider:
-    """`token` makes the ID token from the claims that would be right; `answers` replaces a path's whole answer."""
+    """`token` makes the ID token from the claims that would be right; `answers` replaces a path's whole answer.
+
+    `nonces`: by code, where several logins are under way.
+    """
 
     issuer: str = ""
     key: Key = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
     jwks: list[dict[str, Any]] = field(default_factory=list)
     person: dict[str, Any] = field(default_factory=lambda: {"sub": "ada", "email": EMAIL, "email_verified": True})
     nonce: str = "the-nonce"
+    nonces: dict[str, str] = field(default_factory=dict)
     token: Callable[[dict[str, Any]], object] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     userinfo: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +80,8 @@ class HostileProvider:
             return {"keys": self.jwks}
         if path == "/userinfo":
             return self.userinfo
-        right = self.claims()
+        code = self.forms[-1].get("code", "") if self.forms else ""
+        right = self.claims(nonce=self.nonces.get(code, self.nonce))
         token = sign(self.key, right) if self.token is None else self.token(right)
         return {"access_token": "theirs", "token_type": "Bearer", **({} if token is None else {"id_token": token})}
 
@@ -95,9 +101,10 @@ async def hostile_provider() -> AsyncIterator[HostileProvider]:
     await runner.cleanup()
 
 
-def unsigned(claims: Mapping[str, Any]) -> str:
-    """`alg: none`, as libraries once took it."""
-    from joserfc.util import urlsafe_b64encode
+def encoded(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode()
 
-    parts = ({"alg": "none", "typ": "JWT"}, claims)
-    return ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts) + "."
+
+def joined(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """What is signed of a token, whatever its header may say."""
+    return f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
