@@ -1,202 +1,242 @@
-"""Who may do what: tokens, scopes, tenants."""
+"""Who may do what: every operation of the contract, tried as strangers, as every role, and with every bad token.
 
+The rows are in tests/api/matrix.py. Strangers must not learn that a thing is there: another tenant's id reads as an
+unknown one in status, headers and body. Nothing that is refused changes a row.
+"""
+
+import json
 import uuid
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
+from fastapi import FastAPI, HTTPException
+from psycopg import sql
+from sqlmodel import SQLModel
 
-from adapters.tokens import mint
-from api.app import create_app
-from domain.access import Role
+from adapters.store.database import Database
+from adapters.store.registry import Registry
+from api.app import openapi
+from domain.access import SCOPES, Role, Scope
 from settings import Settings
-from stack.credentials import Credentials
-from tests.api.conftest import SCOPES, Caller, problem
+from tests.api.bad_tokens import bad_tokens
+from tests.api.conftest import Caller, FakeFlips, problem
+from tests.api.doors import disagreements, leaks, open_doors, operations, unknown
+from tests.api.entities import Tenant, tenant
+from tests.api.logins import log_in
+from tests.api.matrix import TABLE, Open, Row
+from tests.conftest import owner_dsn
 
-OPERATIONS = {
-    "list_vaults": "vault:read",
-    "create_vault": "mirror:manage",
-    "get_vault": "vault:read",
-    "update_vault": "mirror:manage",
-    "list_nav_marks": "vault:read",
-    "set_nav": "mirror:manage",
-    "preview_follower": "orders:read",
-    "list_followers": "vault:read",
-    "create_follower": "follower:manage",
-    "get_follower": "vault:read",
-    "update_follower": "follower:manage",
-    "test_webhook": "follower:manage",
-    "rotate_webhook_secret": "follower:manage",
-    "list_credentials": "vault:read",
-    "replace_credential": "follower:manage",
-    "test_credential": "follower:manage",
-    "start_overlay": "mirror:manage",
-    "list_overlays": "vault:read",
-    "extend_overlay": "mirror:manage",
-    "end_overlay": "mirror:manage",
-    "pull_halt": "mirror:manage",
-    "list_halts": "vault:read",
-    "lift_halt": "mirror:manage",
-    "place_manager_order": "orders:write",
-    "list_manager_orders": "orders:read",
-    "get_manager_order": "orders:read",
-    "cancel_manager_order": "orders:write",
-    "get_manager_order_dag": "orders:read",
-    "stream_manager_order_events": "orders:read",
-    "list_follower_orders": "orders:read",
-    "get_follower_order": "orders:read",
-    "list_dead_letters": "orders:read",
-    "get_dead_letter": "orders:read",
-    "redrive_dead_letters": "orders:write",
-    "purge_dead_letters": "orders:write",
-    "list_audit_events": "audit:read",
-    "list_reconciliations": "orders:read",
-    "get_reconciliation": "orders:read",
-    "reconcile_vault": "mirror:manage",
-    "list_users": "tenant:manage",
-    "change_role": "tenant:manage",
-    "remove_user": "tenant:manage",
-    "create_invitation": "tenant:manage",
-    "list_invitations": "tenant:manage",
-    "revoke_invitation": "tenant:manage",
-    "create_service_account": "tenant:manage",
-    "list_service_accounts": "tenant:manage",
-    "disable_service_account": "tenant:manage",
-    "create_api_key": "tenant:manage",
-    "list_api_keys": "tenant:manage",
-    "revoke_api_key": "tenant:manage",
-}
-# Operations that another scope opens as well.
-FOLLOWERS_OWN = {"get_follower", "preview_follower", "list_follower_orders", "get_follower_order"}
-INSTEAD = {
-    **dict.fromkeys(("list_users", "list_invitations", "list_service_accounts", "list_api_keys"), "audit:read"),
-    **dict.fromkeys(FOLLOWERS_OWN, "follower:self"),
-}
-# Those that any token opens, and those that are there for who has none yet.
-ANY_TOKEN = {"log_out", "get_me"}
-NO_TOKEN = {"begin_login", "exchange_token", "list_signing_keys"}
-PATHS = [
-    ("GET", "/v1/vaults", "vault:read"),
-    ("POST", "/v1/vaults", "mirror:manage"),
-    ("GET", "/v1/vaults/V_x", "vault:read"),
-    ("POST", "/v1/vaults/V_x/followers", "follower:manage"),
-    ("GET", "/v1/vaults/V_x/followers", "vault:read"),
-    ("GET", "/v1/followers/F_x", "vault:read"),
-    ("PATCH", "/v1/followers/F_x", "follower:manage"),
-    ("POST", "/v1/followers/F_x/webhook/test", "follower:manage"),
-    ("POST", "/v1/followers/F_x/webhook/secret/rotate", "follower:manage"),
-    ("POST", "/v1/vaults/V_x/overlay", "mirror:manage"),
-    ("GET", "/v1/vaults/V_x/overlays", "vault:read"),
-    ("PATCH", "/v1/vaults/V_x/overlays/OV-x", "mirror:manage"),
-    ("DELETE", "/v1/vaults/V_x/overlays/OV-x", "mirror:manage"),
-    ("POST", "/v1/halts", "mirror:manage"),
-    ("GET", "/v1/halts", "vault:read"),
-    ("DELETE", "/v1/halts/OV-x", "mirror:manage"),
-    ("POST", "/v1/manager-orders", "orders:write"),
-    ("GET", "/v1/manager-orders", "orders:read"),
-    ("GET", "/v1/manager-orders/M-x", "orders:read"),
-    ("DELETE", "/v1/manager-orders/M-x", "orders:write"),
-    ("GET", "/v1/manager-orders/M-x/dag", "orders:read"),
-    ("GET", "/v1/manager-orders/M-x/events", "orders:read"),
-    ("GET", "/v1/follower-orders", "orders:read"),
-    ("GET", "/v1/dead-letters/1", "orders:read"),
-    ("POST", "/v1/dead-letters/redrive", "orders:write"),
-    ("POST", "/v1/dead-letters/purge", "orders:write"),
-    ("GET", "/v1/follower-orders/FO-x", "orders:read"),
-    ("GET", "/v1/dead-letters", "orders:read"),
-    ("GET", "/v1/audit-events", "audit:read"),
-    ("GET", "/v1/reconciliations", "orders:read"),
-    ("GET", "/v1/reconciliations/R-x", "orders:read"),
-    ("POST", "/v1/vaults/V_x/reconcile", "mirror:manage"),
-    ("PATCH", "/v1/users/00000000-0000-4000-8000-000000000000", "tenant:manage"),
-    ("DELETE", "/v1/users/00000000-0000-4000-8000-000000000000", "tenant:manage"),
-    ("POST", "/v1/invitations", "tenant:manage"),
-    ("DELETE", "/v1/invitations/INV-x", "tenant:manage"),
-    ("POST", "/v1/service-accounts", "tenant:manage"),
-    ("DELETE", "/v1/service-accounts/SA-x", "tenant:manage"),
-    ("POST", "/v1/service-accounts/SA-x/keys", "tenant:manage"),
-    ("DELETE", "/v1/service-accounts/SA-x/keys/KEY-x", "tenant:manage"),
-]
+CONTRACT = json.loads(openapi())
+OPERATIONS = operations(CONTRACT)
+GUARDED = {name: row for name, row in TABLE.items() if isinstance(row, Row)}
+every_operation = pytest.mark.parametrize("name", GUARDED)
+OPEN = {"get_health", "get_readiness", "begin_login", "exchange_token", "list_signing_keys"}
+FOLLOWERS_OWN = {name for name, row in GUARDED.items() if Scope.FOLLOWER_SELF in row.scopes}
+Rows = dict[str, tuple[int, str]]
 
 
-def test_every_operation_of_v1_needs_the_scope_of_the_table(settings: Settings) -> None:
-    contract = create_app(settings).openapi()
-    found = {
-        operation["operationId"]: operation.get("security")
-        for path, methods in contract["paths"].items()
-        if path.startswith("/v1/")
-        for operation in methods.values()
+@dataclass(frozen=True)
+class Stage:
+    """`victim`'s entities are looked for by `stranger`, who has his own; `acted` is where allowed requests act."""
+
+    http: httpx.AsyncClient
+    victim: Tenant
+    stranger: Tenant
+    acted: Tenant
+    owners: dict[str, str]
+    roles: dict[Role, str]
+    without: dict[tuple[str, ...], str]
+    other_follower: str
+    bad: dict[str, str | None]
+    behind: psycopg.AsyncConnection[Any]
+    log_in: Callable[[Role], Awaitable[str]]
+
+    async def ask(self, token: str, request: dict[str, Any]) -> httpx.Response:
+        headers = {**request["headers"], "Authorization": f"Bearer {token}"}
+        return await self.http.request(**{**request, "headers": headers})
+
+    async def rows(self, tenant_id: str) -> Rows:
+        """Number and digest of the tenant's rows, by table, read behind row-level security's back."""
+        found = await self.behind.execute(_ROWS, {"tenant": tenant_id})
+        return {name: (count, digest) for name, count, digest in await found.fetchall()}
+
+
+_OWNED = sorted(name for name, table in SQLModel.metadata.tables.items() if "tenant_id" in table.columns)
+_ROWS = sql.SQL(" UNION ALL ").join(
+    sql.SQL(
+        "SELECT {name}, count(*), coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') "
+        "FROM {table} t WHERE tenant_id = %(tenant)s::uuid"
+    ).format(name=sql.Literal(name), table=sql.Identifier(name))
+    for name in _OWNED
+)
+
+
+@pytest.fixture(scope="session")
+async def stage(
+    client: httpx.AsyncClient, database: Database, registry: Registry, settings: Settings, flips: FakeFlips
+) -> AsyncIterator[Stage]:
+    made: list[Tenant] = []
+    owners: dict[str, str] = {}
+    for mark in ("Canary", "Stranger", "Acted"):
+        tenant_id = str(uuid.uuid4())
+        await registry.ensure_tenant(tenant_id, mark, actor="user:test")
+        owner = await log_in(database, settings, tenant_id, Role.OWNER)
+        http = httpx.AsyncClient(transport=client._transport, base_url=client.base_url, headers=owner.headers)
+        made.append(await tenant(Caller(tenant_id, http, database, settings), mark))
+        owners[tenant_id] = owner.token
+    victim, stranger, acted = made
+
+    async def enter(role: Role, *, scopes: Iterable[str] = tuple(Scope), follower: str = "follower_id") -> str:
+        """As a new user of `acted`, or as its follower; the token names all scopes, whatever the role has."""
+        follower_id = acted.ids[follower] if role is Role.FOLLOWER else None
+        made = await log_in(database, settings, acted.tenant_id, role, scopes=scopes, follower_id=follower_id)
+        return made.token
+
+    roles = {role: await enter(role) for role in Role}
+    without = {
+        scopes: await enter(Role.OWNER, scopes=[scope for scope in Scope if scope not in scopes])
+        for scopes in {row.scopes for row in GUARDED.values()}
     }
-    needed: dict[str, list[dict[str, list[str]]] | None] = {
-        **{
-            name: [{"HTTPBearer": [one]} for one in (scope, INSTEAD.get(name)) if one]
-            for name, scope in OPERATIONS.items()
-        },
-        **{name: [{"HTTPBearer": []}] for name in ANY_TOKEN},
-        **dict.fromkeys(NO_TOKEN),
-    }
-    assert found == needed
+    other = await enter(Role.FOLLOWER, follower="rotating_follower_id")
+    async with await psycopg.AsyncConnection.connect(owner_dsn(settings), autocommit=True) as behind:
+        bad = await bad_tokens(database, settings, victim.tenant_id, behind)
+        yield Stage(client, victim, stranger, acted, owners, roles, without, other, bad, behind, enter)
 
 
-@pytest.mark.parametrize(("method", "path", "scope"), PATHS)
-async def test_all_other_scopes_together_are_refused_by_the_name_of_the_missing_one(
-    caller: Caller, method: str, path: str, scope: str
-) -> None:
-    before = await caller.counts()
-    headers = caller.only(*(other for other in SCOPES if other != scope))
-    answer = await caller.http.request(method, path, headers=headers)
-    body = problem(answer, 403, "insufficient-scope")
-    assert body["scope"] == scope
-    assert f'scope="{scope}"' in answer.headers["www-authenticate"]
-    assert await caller.counts() == before
+@pytest.fixture(autouse=True)
+def _flips_know_their_overlays(stage: Stage, flips: FakeFlips, _fresh_engine: None) -> None:
+    for one in (stage.victim, stage.stranger, stage.acted):
+        flips.scopes |= {one.ids[name]: one.tenant_id for name in ("overlay_id", "ending_overlay_id")}
 
 
-@pytest.mark.parametrize(("method", "path", "scope"), PATHS)
-async def test_without_a_token_nothing_is_answered(caller: Caller, method: str, path: str, scope: str) -> None:
-    del caller.http.headers["Authorization"]
-    answer = await caller.http.request(method, path)
-    problem(answer, 401, "unauthenticated")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+def test_every_operation_has_its_row_and_asks_for_what_the_row_says():
+    assert disagreements(CONTRACT, TABLE) == []
 
 
-async def test_forged_expired_and_garbled_tokens_are_refused(caller: Caller, settings: Settings) -> None:
-    forged = mint(
-        Credentials().signing_key,
-        issuer=settings.auth.issuer,
-        audience=settings.auth.audience,
-        subject="mallory",
-        tenant_id=uuid.UUID(caller.tenant_id),
-        role=Role.OWNER,
-        scopes=SCOPES,
-        ttl_s=3_600,
-        now=datetime.now(UTC),
-    )
-    expired = caller.token(SCOPES, ttl_s=-3_600)
-    for token in (forged, expired, "a.b.c", "x" * 10_000, caller.token(SCOPES)[:-4] + "AAAA"):
-        answer = await caller.http.get("/v1/vaults", headers={"Authorization": f"Bearer {token}"})
-        problem(answer, 401, "unauthenticated")
-        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+def test_what_is_open_is_open_for_a_reason():
+    assert {name for name, row in TABLE.items() if isinstance(row, Open) and len(row.why) > 20} == OPEN
 
 
-async def test_another_tenants_ids_are_as_unknown_as_made_up_ones(caller: Caller, stranger: Caller) -> None:
-    vault_id = await caller.vault()
-    hook = {"label": "Bob", "webhook": {"url": "https://follower.example/"}}
-    made = await caller.post(f"/v1/vaults/{vault_id}/followers", hook)
-    follower_id = made.json()["follower_id"]
-    before = await stranger.counts()
+@every_operation
+async def test_another_tenants_ids_are_as_unknown_as_made_up_ones(stage: Stage, name: str) -> None:
+    victim, stranger = stage.victim, stage.stranger
+    before = await stage.rows(victim.tenant_id)
+    stage.http.headers["Authorization"] = f"Bearer {stage.owners[stranger.tenant_id]}"
+    try:
+        found = await leaks(
+            stage.http, OPERATIONS[name], GUARDED[name], stranger.ids, victim.ids, [victim.mark, victim.tenant_id]
+        )
+    finally:
+        del stage.http.headers["Authorization"]
+    assert found == []
+    assert await stage.rows(victim.tenant_id) == before
 
-    theirs = problem(await stranger.get(f"/v1/vaults/{vault_id}"), 404, "not-found", "vault_id")
-    made_up = problem(await stranger.get("/v1/vaults/V_nothing"), 404, "not-found", "vault_id")
-    assert theirs["detail"].replace(vault_id, "V_nothing") == made_up["detail"]
-    problem(await stranger.get(f"/v1/followers/{follower_id}"), 404, "not-found", "follower_id")
-    problem(await stranger.get(f"/v1/vaults/{vault_id}/followers"), 404, "not-found", "vault_id")
-    problem(await stranger.post(f"/v1/vaults/{vault_id}/followers", hook), 404, "not-found", "vault_id")
-    order = {"vault_id": vault_id, "symbol": "AAPL", "side": "buy", "qty": "1"}
-    problem(await stranger.post("/v1/manager-orders", order), 404, "not-found", "vault_id")
-    assert (await stranger.get("/v1/vaults")).json()["items"] == []
-    assert await stranger.counts() == before
+
+@every_operation
+async def test_a_filter_finds_nothing_of_another_tenant(stage: Stage, name: str) -> None:
+    operation, row, victim, stranger = OPERATIONS[name], GUARDED[name], stage.victim, stage.stranger
+    request, token = operation.request(row, stranger.ids), stage.owners[stranger.tenant_id]
+    for query in {*operation.queries} & {*victim.ids}:
+        theirs = await stage.ask(token, {**request, "params": {query: victim.ids[query]}})
+        made_up = await stage.ask(token, {**request, "params": {query: unknown(victim.ids[query])}})
+        assert (theirs.status_code, theirs.text) == (made_up.status_code, made_up.text), query
+        assert theirs.json()["items"] == []
+
+
+@every_operation
+async def test_a_role_may_do_what_its_scopes_say_and_nothing_else(stage: Stage, name: str) -> None:
+    """The tokens name every scope that there is, so that it is the role alone that decides."""
+    operation, row, acted = OPERATIONS[name], GUARDED[name], stage.acted
+    may = {role for role in Role if not row.scopes or SCOPES[role].intersection(row.scopes)}
+    for role in may:
+        token = await stage.log_in(role) if row.ends_login else stage.roles[role]
+        answer = await stage.ask(token, operation.request(row, acted.ids))
+        assert answer.is_success, (role, answer.text)
+    if not row.scopes:
+        return
+    before = await stage.rows(acted.tenant_id)
+    # The last one is an owner whose token names every scope but those that are needed.
+    for token in (*(stage.roles[role] for role in Role if role not in may), stage.without[row.scopes]):
+        answer = await stage.ask(token, operation.request(row, acted.ids))
+        body = problem(answer, 403, "insufficient-scope")
+        assert body["scope"] == row.scopes[0]
+        assert f'scope="{row.scopes[0]}"' in answer.headers["www-authenticate"]
+    assert await stage.rows(acted.tenant_id) == before
+
+
+@pytest.mark.parametrize("name", sorted(FOLLOWERS_OWN))
+async def test_a_follower_finds_nothing_of_another_one_beside_him(stage: Stage, name: str) -> None:
+    operation, row, acted = OPERATIONS[name], GUARDED[name], stage.acted
+    stage.http.headers["Authorization"] = f"Bearer {stage.other_follower}"
+    try:
+        assert await leaks(stage.http, operation, row, {}, acted.ids, []) == []
+    finally:
+        del stage.http.headers["Authorization"]
+    request = operation.request(row, acted.ids)
+    for query in {*operation.queries} & {"follower_id", "mo_id"}:
+        answer = await stage.ask(stage.other_follower, {**request, "params": {query: acted.ids[query]}})
+        assert acted.ids["fo_id"] not in answer.text
+
+
+@every_operation
+async def test_a_token_that_is_none_opens_nothing(stage: Stage, name: str) -> None:
+    victim = stage.victim
+    before = await stage.rows(victim.tenant_id)
+    assert await open_doors(stage.http, OPERATIONS[name].request(GUARDED[name], victim.ids), stage.bad) == []
+    assert await stage.rows(victim.tenant_id) == before
+
+
+class _Leaky:
+    """An application whose operation answers for the things of everybody, but for those that nobody has."""
+
+    def __init__(self, known: str) -> None:
+        self.app = FastAPI()
+
+        @self.app.get("/v1/things/{vault_id}", operation_id="get_thing")
+        async def get_thing(vault_id: str) -> dict[str, str]:
+            if vault_id != known:
+                raise HTTPException(404, f"there is no thing {vault_id}")
+            return {"label": "Canary"}
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://leaky.test")
+
+
+async def test_the_matrix_fails_for_an_operation_without_a_row_that_leaks_and_asks_nobody() -> None:
+    """Were these checks blind, everything above would pass as well."""
+    leaky, row = _Leaky("V_theirs"), Row(("vault:read",))
+    contract = leaky.app.openapi()
+    assert disagreements(contract, {}) == ["get_thing has no row in tests/api/matrix.py"]
+    assert disagreements(contract, {"get_thing": row}) == ["get_thing asks for nothing, its row says ('vault:read',)"]
+    operation = operations(contract)["get_thing"]
+    async with leaky.http as http:
+        found = await leaks(http, operation, row, {"vault_id": "V_own"}, {"vault_id": "V_theirs"}, ["Canary"])
+        doors = await open_doors(http, operation.request(row, {"vault_id": "V_theirs"}), {"none": None})
+    assert [fault.partition(": ")[2][:12] for fault in found] == [
+        "200 for anot", "another tena", "200 where 40", "the answer h"
+    ]  # fmt: skip
+    assert doors == ['none: 200 {"label":"Canary"}']
+
+
+async def test_a_403_in_place_of_a_404_is_a_leak() -> None:
+    app = FastAPI()
+
+    @app.get("/v1/things/{vault_id}", operation_id="get_thing")
+    async def get_thing(vault_id: str) -> None:
+        raise HTTPException(403 if vault_id == "V_theirs" else 404)
+
+    operation = operations(app.openapi())["get_thing"]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://leaky.test") as http:
+        found = await leaks(http, operation, Row(()), {"vault_id": "V_own"}, {"vault_id": "V_theirs"}, [])
+    assert len(found) == 3
 
 
 async def test_a_tenant_that_is_not_registered_can_create_nothing(caller: Caller) -> None:
     caller.tenant_id = str(uuid.uuid4())
-    caller.http.headers.update(caller.only(*SCOPES))
+    caller.http.headers.update(caller.only("mirror:manage"))
     problem(await caller.post("/v1/vaults", {"label": "A"}), 404, "not-found", "id")
