@@ -3,7 +3,6 @@
 import json
 import sys
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,26 +144,14 @@ def status(data: DataDir = DEFAULT_DATA, as_json: AsJson = False) -> None:
 @app.command()
 def api() -> None:
     """Serve the HTTP API with the settings of the environment."""
-    import uvicorn
-
     from adapters import logs
     from api.app import create_app
-    from api.serving import Server
+    from api.serving import serve
     from settings import Settings
 
     settings = Settings()
     logs.configure(settings.log_level)
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.api.host,
-        port=settings.api.port,
-        log_config=None,
-        timeout_graceful_shutdown=settings.temporal.graceful_shutdown_s,
-    )
-    server = Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
+    if not serve(settings, create_app(settings)):
         raise typer.Exit(3)
 
 

@@ -315,7 +315,19 @@ class ApiSettings(BaseModel):
     idempotency_lease_s: int = Field(
         default=60, ge=1, description="A process that dies frees its Idempotency-Keys after it; longer than a request."
     )
+    request_timeout_s: int = Field(default=30, ge=1, description="Until an answer has begun; else 504. Streams last.")
+    shutdown_s: int = Field(default=20, ge=1, description="After SIGTERM, for what is being answered.")
+    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
+        default_factory=list,
+        description="Whose X-Forwarded-For is believed, as a JSON list; of others the connection's address counts.",
+    )
     cors_origins: list[str] = Field(default_factory=list, description="Origins of web apps, as a JSON list.")
+
+    @model_validator(mode="after")
+    def _verdicts_come_first(self) -> Self:
+        if self.request_timeout_s <= self.admit_timeout_s:
+            raise ValueError("request_timeout_s must be longer than admit_timeout_s: an order's verdict is waited for")
+        return self
 
 
 class LimitSettings(BaseModel):
@@ -330,7 +342,7 @@ class LimitSettings(BaseModel):
     order_entry_user: int = Field(default=1_500, ge=1, description="The same, of one user.")
     kill_tenant: int = Field(default=3_000, ge=1, description="Halts and cancels of one tenant.")
     kill_user: int = Field(default=3_000, ge=1, description="The same, of one user.")
-    auth_address: int = Field(default=60, ge=1, description="Logins and token exchanges from one address.")
+    auth_address: int = Field(default=120, ge=1, description="Logins and token exchanges from one address.")
     callback_address: int = Field(default=6_000, ge=1, description="Signed callbacks from one address.")
     redis_timeout_ms: int = Field(default=100, ge=5, le=5_000, description="Longest wait for Redis to count a request.")
     pause_ms: int = Field(default=1_000, ge=10, description="After one was not counted, until Redis is asked again.")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from fastapi import Depends, FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from redis.asyncio import Redis
 from starlette.types import Lifespan
@@ -50,7 +49,10 @@ from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.trial import WebhookTester
 from api import contract, errors, idempotency
+from api.bounds import Bounds
+from api.cors import ANSWER_HEADERS, REQUEST_HEADERS, Cors
 from api.limits import limit_address
+from api.methods import Methods
 from api.middleware import Edge
 from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
@@ -222,16 +224,19 @@ def create_app(settings: Settings, *, open_services: OpenServices = open_service
     app = _with_routes(lifespan)
     errors.install(app)
     app.add_exception_handler(idempotency.Replayed, idempotency.on_replayed)
+    # From the inside to the outside.
     app.add_middleware(idempotency.Idempotency)
+    app.add_middleware(Methods)
     if settings.api.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.api.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-            expose_headers=["Location", "Idempotent-Replay", "X-Request-Id"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
         )
-    app.add_middleware(Edge)
+    app.add_middleware(Bounds, timeout_s=settings.api.request_timeout_s)
+    app.add_middleware(Edge, over_tls=not settings.is_embedded)
     return app
 
 

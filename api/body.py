@@ -1,6 +1,7 @@
 """Request bodies: bounded, JSON only, read exactly. Decimals never pass through a float, nothing is read two ways."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from api.errors import Problem, from_validation
 from domain.errors import InvalidInput
 
 MAX_DEPTH = 32
+_UTF8 = re.compile(r"\bcharset\s*=\s*\"?utf-8\b")
 _INT64 = 2**63
 _MAX_NUMBER_CHARS = 64
 _RAW = "vanta.body"
@@ -24,13 +26,21 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     Raises Problem 415, 413 or 400, and InvalidInput naming the field for a duplicate name, NaN, a text that no
     database can hold, or nesting beyond MAX_DEPTH.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Problem(415, "unsupported-media-type", "Send Content-Type: application/json.", field="Content-Type")
+    _require_json(request)
     value = parse_json(await read_raw(request, max_bytes))
     if not isinstance(value, dict):
         raise InvalidInput("body", "must be a JSON object")
     return value
+
+
+def _require_json(request: Request) -> None:
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    if kind.strip() != "application/json" or ("charset" in parameters and not _UTF8.search(parameters)):
+        raise Problem(415, "unsupported-media-type", "Send Content-Type: application/json.", field="Content-Type")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        detail = "Send the body as it is, without a Content-Encoding."
+        headers = {"Accept-Encoding": "identity"}
+        raise Problem(415, "unsupported-media-type", detail, field="Content-Encoding", headers=headers)
 
 
 def parse_json(raw: bytes) -> Any:
@@ -80,16 +90,12 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > max_bytes:
         raise too_large
-    kept: bytes | None = getattr(request.state, "body", None)
-    if kept is not None:
-        return kept
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
             raise too_large
-    request.state.body = whole = bytes(body)  # a stream is read once, and the limits may have to look into it first
-    return whole
+    return bytes(body)
 
 
 def _number(text: str) -> Decimal:

@@ -40,6 +40,7 @@ def _caller(instead: Scope | None = None) -> Callable[..., Awaitable[Principal]]
         if bearer is None:
             raise unauthenticated("Send Authorization: Bearer and an access token.", error=None)
         caller = await services.gate.principal(bearer.credentials)
+        request.scope["vanta.tenant_id"] = caller.tenant_id  # for the line in the log
         missing = [scope for scope in needed.scopes if scope not in caller.scopes]
         if missing and not _has(caller, instead):
             raise insufficient(missing[0])

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.methods import allowed
 from domain import errors
 from temporal.orders import EngineUnavailable
 
@@ -69,6 +70,11 @@ _TITLES = {
     "limiter-unavailable": "Requests cannot be counted",
     "engine-unavailable": "The workflow engine does not answer",
     "database-unavailable": "The database does not answer",
+    "timed-out": "The answer took too long",
+    "uri-too-long": "The address is too long",
+    "headers-too-large": "The headers are too large",
+    "cors-refused": "The page may not ask this",
+    "bad-request": "This is no HTTP request",
     "internal-error": "Something went wrong on our side",
 }
 
@@ -217,7 +223,18 @@ def from_validation(faults: Any) -> Problem:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
+    """What the router says: there is no such path, or it has no such method."""
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     headers = dict(error.headers or {})
-    return Problem(error.status_code, code, str(error.detail), headers=headers).response(request_id(request))
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(allowed(request.scope))
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = _ROUTER.get(error.status_code, str(error.detail))
+    code = phrase.lower().replace(" ", "-")
+    return Problem(error.status_code, code, detail, headers=headers).response(request_id(request))
+
+
+_ROUTER = {
+    404: "There is nothing at this path.",
+    405: "This path has no such method; the Allow header names those that it has.",
+}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from adapters.kill.channel import open_redis
 from api.app import create_app, open_services
 from api.limits import OPERATIONS, UNLIMITED
 from api.services import Services
@@ -127,3 +128,22 @@ async def test_without_redis_reads_go_on_orders_are_refused_and_kills_work(setti
 @pytest.mark.parametrize("kind", sorted(RouteClass))
 def test_every_class_has_its_rates(settings: Settings, kind: RouteClass) -> None:
     assert settings.limits.rates()[kind].user.limit > 0
+
+
+@pytest.mark.parametrize("redis", [True, False])
+async def test_callers_without_a_name_are_limited_by_address(settings: Settings, caller: Caller, redis: bool) -> None:
+    limited = _limited(settings, auth_address=2, window_s=1_000 + redis)
+    async with _api(limited if redis else _without_redis(limited), caller) as api:
+        await _forget(settings)
+        answers = [await api.http.post("/v1/auth/login", content=b"not read") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [415, 415, 429, 429]
+    assert problem(answers[3], 429, "rate-limited")["violated_policies"] == ["auth-address"]
+    assert '"auth-address";r=1;' in answers[0].headers["ratelimit"]
+
+
+async def _forget(settings: Settings) -> None:
+    """What other tests have sent from this address."""
+    redis = open_redis(settings.redis)
+    async for key in redis.scan_iter("vanta:limit:{127.0.0.1}:*"):
+        await redis.delete(key)
+    await redis.aclose()
