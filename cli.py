@@ -13,6 +13,7 @@ from cli_contract import openapi, scopes
 from cli_credentials import app as credentials
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
+from cli_login import login, logout, token, whoami
 from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
@@ -34,7 +35,7 @@ app.add_typer(credentials, name="credentials")
 app.add_typer(tenants, name="tenants")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
-for command in (brokers, halt, halts, lift, openapi, scopes, sim):
+for command in (brokers, halt, halts, lift, login, logout, openapi, scopes, sim, token, whoami):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")
@@ -213,8 +214,11 @@ def dev_token(
 
 @app.command()
 def seed(
-    tenant: Annotated[uuid.UUID, typer.Option(help="The tenant to create, unless it is there.")],
     price: Annotated[list[str], typer.Option(help="SYMBOL=USD, a US equity and its price; may be repeated.")],
+    tenant: Annotated[
+        uuid.UUID | None,
+        typer.Option(help="To create, unless it is there.", show_default="that of vanta login --as"),
+    ] = None,
     data: DataDir = DEFAULT_DATA,
     name: Annotated[str, typer.Option(help="The tenant's name.")] = "Trial",
     calendar: Annotated[
@@ -224,10 +228,11 @@ def seed(
     """Create a tenant and instruments to try the API with; in the embedded profile only."""
     import asyncio
 
+    from stack.people import TENANT
     from stack.seed import parse_prices
     from stack.seed import seed as run
 
-    asyncio.run(run(_settings(data), str(tenant), name, parse_prices(price), calendar))
+    asyncio.run(run(_settings(data), str(tenant or TENANT), name, parse_prices(price), calendar))
 
 
 @imports.command("prices")

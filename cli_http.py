@@ -10,8 +10,19 @@ from domain.errors import VantaError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cli_session import Kept
+
 Api = Annotated[str, typer.Option("--api", envvar="VANTA_API", help="Where the API is.")]
-Token = Annotated[str, typer.Option("--token", envvar="VANTA_TOKEN", help="An access token.", show_default=False)]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="VANTA_TOKEN",
+        help="An access token or an API key.",
+        default_factory=str,
+        show_default="of vanta login",
+    ),
+]
 Key = Annotated[
     str | None, typer.Option("--key", help="Idempotency-Key, to repeat a request under.", show_default="a new one")
 ]
@@ -20,35 +31,48 @@ _WIDE = 160  # a pipe has no width; at rich's 80 the ids would wrap
 
 
 class ApiError(VantaError):
-    """The API refused, or did not answer. The message is one line; `in_doubt`: it may have done what it was asked."""
+    """The API refused, or did not answer. The message is one line; `in_doubt`: it may have done what it was asked.
+
+    `status`: of its refusal, None without an answer.
+    """
 
     code = "api-error"
 
-    def __init__(self, message: str, *, in_doubt: bool) -> None:
+    def __init__(self, message: str, *, in_doubt: bool, status: int | None = None) -> None:
         super().__init__(message)
-        self.in_doubt = in_doubt
+        self.in_doubt, self.status = in_doubt, status
 
 
-def ask(api: str, token: str, method: str, path: str, **request: Any) -> dict[str, Any]:
-    """The answer's JSON. What changes something goes under a new key where none is given.
+def ask(api: str, token: str, method: str, path: str, *, kept: "Kept | None" = None, **request: Any) -> dict[str, Any]:
+    """The answer's JSON. Without a token, with that of `vanta login`.
 
-    Raises ApiError with the problem's own words.
+    What changes something goes under a new key where none is given. Raises ApiError, NotLoggedIn.
     """
-    import httpx
+    if not token:
+        from cli_session import Kept
 
+        login = (kept or Kept()).current(None if api == LOCAL else api)
+        api, token = login.api, login.access_token
     headers = {"Authorization": f"Bearer {token}", **request.pop("headers", {})}
     if method in {"POST", "PATCH"}:
         headers.setdefault("Idempotency-Key", uuid.uuid4().hex)
+    return send(api, method, path, headers=headers, **request)
+
+
+def send(api: str, method: str, path: str, **request: Any) -> dict[str, Any]:
+    """The answer's JSON, empty where it has none. Raises ApiError with the problem's own words."""
+    import httpx
+
     try:
-        answer = httpx.request(method, api.rstrip("/") + path, headers=headers, timeout=60, **request)
-        found: dict[str, Any] = answer.json()
+        answer = httpx.request(method, api.rstrip("/") + path, timeout=60, **request)
+        found: dict[str, Any] = answer.json() if answer.content else {}
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ApiError(f"the API at {api} does not answer: {error}", in_doubt=True) from error
     except ValueError as error:
         raise ApiError(f"what answers at {api} is not the API (HTTP {answer.status_code})", in_doubt=True) from error
     if answer.is_error:
         said = f"{found.get('detail', 'refused')} (HTTP {answer.status_code})"
-        raise ApiError(said, in_doubt=answer.is_server_error)
+        raise ApiError(said, in_doubt=answer.is_server_error, status=answer.status_code)
     return found
 
 

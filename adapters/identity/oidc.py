@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from adapters.identity.fetching import Answer, ProviderHttp
 from adapters.identity.fresh import Fresh
-from adapters.identity.jose import RefusedToken, import_keys, matching, read_header, verified_claims
+from adapters.identity.jose import Header, RefusedToken, import_keys, matching, read_header, verified_claims
 from domain.errors import InvalidGrant, LoginRefused, ProviderUnavailable
 from domain.login import Expected, Person, check_id_token, subject_of, verified_email
 
@@ -139,10 +139,15 @@ class OidcProvider:
             header = read_header(token, self._config.algorithms, max_chars=_MAX_ID_TOKEN_CHARS)
             if header.type not in (None, "jwt"):
                 raise RefusedToken("its typ is not JWT")
-            keys = matching(await self._keys.get(), header) or matching(await self._keys.again(), header)
-            if not keys:
-                raise RefusedToken("the provider publishes no such key")
-            return verified_claims(token, header, keys)
+            known = await self._keys.get()
+            try:
+                return _verified(token, header, known)
+            except RefusedToken:
+                # A token need not name its key: then only the signature shows that it is a new one.
+                newer = await self._keys.again()
+                if newer is known:
+                    raise
+                return _verified(token, header, newer)
         except RefusedToken as error:
             raise LoginRefused(f"the provider's ID token is not accepted: {error}") from None
 
@@ -154,6 +159,13 @@ class OidcProvider:
         if answer.status != 200 or subject_of(answer.body) != person.subject:
             raise LoginRefused("the provider's userinfo is not that of who has logged in")
         return Person(person.issuer, person.subject, verified_email(answer.body))
+
+
+def _verified(token: str, header: Header, published: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    keys = matching(published, header)
+    if not keys:
+        raise RefusedToken("the provider publishes no such key")
+    return verified_claims(token, header, keys)
 
 
 def _is_bearer(token: str) -> bool:
