@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.entitlements import EVERYTHING, Entitlements, from_stored
 from domain.rate_limits import Quota, Rates, RouteClass
 from domain.routing import RoutingTerms
 
@@ -307,6 +308,24 @@ class GuardSettings(BaseModel):
     )
 
 
+class EntitlementSettings(BaseModel):
+    """What a tenant may use that never subscribed; embedded, that is everything, whatever these say."""
+
+    vaults: int = Field(default=1, ge=0, description="How many.")
+    followers: int = Field(default=10, ge=0, description="Of all vaults together.")
+    personas: list[str] = Field(default_factory=list, description="Of sizing, as a JSON list.")
+    flip_mode: bool = Field(default=False, description="Flip mode and boosts.")
+    bridged_brokers: list[str] = Field(default_factory=list, description="Venues of accounts, as a JSON list.")
+    audit_retention_days: int = Field(default=30, ge=0, description="How far back the audit log may be read.")
+    replay: bool = Field(default=False, description="Rebuilding orders from the audit log.")
+    exports: bool = Field(default=False, description="Files of orders, fills and audit events.")
+    api_rate: int = Field(default=60, ge=0, description="Requests per minute.")
+    public_vaults: bool = Field(default=False, description="Seeing the public vaults of other tenants.")
+
+    def to_domain(self) -> Entitlements:
+        return from_stored(self.model_dump())
+
+
 class ApiSettings(BaseModel):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65_535, description="Port to listen on.")
@@ -407,6 +426,7 @@ class Settings(BaseSettings):
     reference: ReferenceSettings = Field(default_factory=ReferenceSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
+    entitlements: EntitlementSettings = Field(default_factory=EntitlementSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
@@ -425,6 +445,11 @@ class Settings(BaseSettings):
         if self.webhooks.allowed_networks:
             raise ValueError("VANTA_WEBHOOKS__ALLOWED_NETWORKS is for the embedded profile only; unset it")
         return self
+
+    @cached_property
+    def unsubscribed(self) -> Entitlements:
+        """What a tenant may use that never subscribed."""
+        return EVERYTHING if self.is_embedded else self.entitlements.to_domain()
 
     @cached_property
     def is_embedded(self) -> bool:

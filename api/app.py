@@ -32,8 +32,10 @@ from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
+from adapters.store.directory import VaultDirectory
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
+from adapters.store.entitlements import EntitlementStore
 from adapters.store.halts import HaltStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
@@ -59,6 +61,7 @@ from api.routes import (
     accounts,
     auth,
     dead_letters,
+    entitlements,
     follower_orders,
     halts,
     manager_orders,
@@ -108,6 +111,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         live = LiveOrders(ProgressStore(database), settings.live)
         closing.push_async_callback(live.close)
         kept = AnswerStore(database)
+        plans = EntitlementStore(database, settings.unsubscribed)
         await closing.enter_async_context(swept(kept))
         yield Services(
             registry=Registry(database, box),
@@ -143,6 +147,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             live=live,
             pace=pace(settings.live),
             answers=Answers(redis, kept, lease=timedelta(seconds=settings.api.idempotency_lease_s)),
+            entitlements=plans,
+            directory=VaultDirectory(database, plans),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
@@ -271,6 +277,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         halts,
         members,
         accounts,
+        entitlements,
         auth,
         health_routes,
     ):

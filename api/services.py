@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from adapters.identity.members import Members
     from adapters.live import LiveOrders
     from adapters.store.credentials import CredentialStore
+    from adapters.store.directory import VaultDirectory
+    from adapters.store.entitlements import EntitlementStore
     from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
     from adapters.store.overlays import OverlayStore
@@ -138,5 +140,7 @@ class Services:
     live: "LiveOrders"
     pace: Pace
     answers: "Answers"
+    entitlements: "EntitlementStore"
+    directory: "VaultDirectory"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

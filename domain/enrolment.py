@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,14 @@ MAX_URL = 2_048
 MAX_SECRET = 4_096
 MAX_SCALE = Decimal(1000)
 _URL_TEXT = re.compile(r"[\x21-\x7e]+")
+
+
+class Visibility(StrEnum):
+    """Which vaults a list is of: the tenant's, the public ones of others, or both."""
+
+    OWN = "own"
+    PUBLIC = "public"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

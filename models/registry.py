@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, Index, SQLModel
 
@@ -15,6 +16,7 @@ class Vault(Owned, table=True):
     """`nav_told_usd` is the NAV of its last audit event; `nav_fault` says why no NAV can be told at present."""
 
     __tablename__ = "vaults"
+    __table_args__ = (Index("ix_vaults_public", "vault_id", postgresql_where=text("public")),)
 
     vault_id: str = Field(primary_key=True)
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id", index=True)

@@ -30,7 +30,7 @@ from api.schemas.followers import (
     NewFollowerBody,
 )  # fmt: skip
 from api.schemas.kills import KillAcknowledgement
-from api.schemas.vaults import NavBody, NavMark, NewVaultBody, Vault, VaultChangesBody
+from api.schemas.vaults import NavBody, NavMark, NewVaultBody, ShownVault, Vault, VaultChangesBody, VaultQuery
 from domain.intents import fingerprint
 from domain.requests import Once
 
@@ -38,11 +38,17 @@ router = APIRouter(prefix="/v1")
 
 
 @router.get("/vaults", operation_id="list_vaults", tags=["vaults"], responses=problems())
-async def list_vaults(caller: VaultReader, services: ServicesDep, query: Annotated[PageQuery, Query()]) -> Page[Vault]:
-    """The tenant's vaults in the order of their ids."""
+async def list_vaults(
+    caller: VaultReader, services: ServicesDep, query: Annotated[VaultQuery, Query()]
+) -> Page[ShownVault]:
+    """Vaults in the order of their ids: the tenant's, the public ones of others, or both.
+
+    Of a public vault of another tenant no positions, no NAV and no risk profile are shown (`owned` is false). Without
+    the entitlement `public_vaults` there are none.
+    """
     after = decode(query.cursor, 1)[0] if query.cursor else ""
-    rows = await services.registry.list_vaults(caller.tenant_id, limit=query.limit + 1, after=after)
-    return page(rows, query.limit, Vault.model_validate, lambda row: (row.vault_id,))
+    rows = await services.directory.page(caller.tenant_id, query.visibility, limit=query.limit + 1, after=after)
+    return page(rows, query.limit, ShownVault.of, lambda row: (row.vault_id,))
 
 
 @router.post(
@@ -70,9 +76,9 @@ async def create_vault(
 
 
 @router.get("/vaults/{vault_id}", operation_id="get_vault", tags=["vaults"], responses=problems(404))
-async def get_vault(caller: VaultReader, services: ServicesDep, vault_id: VaultId) -> Vault:
-    """One vault."""
-    return Vault.model_validate(await services.registry.get_vault(caller.tenant_id, vault_id))
+async def get_vault(caller: VaultReader, services: ServicesDep, vault_id: VaultId) -> ShownVault:
+    """One vault: the tenant's own, or a public one of another tenant as the list shows it."""
+    return ShownVault.of(await services.directory.get(caller.tenant_id, vault_id))
 
 
 @router.patch(

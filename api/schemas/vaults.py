@@ -4,10 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StrictBool
+from pydantic import ConfigDict, Field, RootModel, StrictBool
 
+from api.paging import PageQuery
 from api.schemas.common import Answer, DecimalStr, Request
-from domain.enrolment import MAX_LABEL, NewVault
+from domain.enrolment import MAX_LABEL, NewVault, Visibility
 from domain.errors import InvalidInput
 
 Money = Annotated[Decimal, Field(gt=0, max_digits=28, decimal_places=12, examples=["1000000"])]
@@ -101,6 +102,7 @@ class NavBody(Request):
 
 
 class Vault(Answer):
+    owned: bool = Field(default=True, description="It is the caller's; false: another tenant's public one.")
     vault_id: str = Field(examples=["V_alpha_k3v9q2xd"])
     label: str
     rails: list[str]
@@ -115,6 +117,34 @@ class Vault(Answer):
     cash_usd: DecimalStr | None
     nav_fault: str | None = Field(description="Why no NAV can be told at present: missing-nav or stale-nav.")
     created_at: datetime
+
+
+class PublicVault(Answer):
+    """Another tenant's vault, as far as it may be shown: no positions, no NAV, no risk profile, not whose it is."""
+
+    owned: bool = Field(default=False, examples=[False])
+    vault_id: str = Field(examples=["V_alpha_k3v9q2xd"])
+    label: str
+    rails: list[str]
+    personas: list[str]
+    public: bool = Field(default=True, examples=[True])
+    status: str
+    created_at: datetime
+
+
+class ShownVault(RootModel[Vault | PublicVault]):
+    """Whole where `owned`, else what may be shown of it."""
+
+    @classmethod
+    def of(cls, row: Any) -> "ShownVault":
+        return cls((Vault if hasattr(row, "tenant_id") else PublicVault).model_validate(row))
+
+
+class VaultQuery(PageQuery):
+    visibility: Visibility = Field(
+        default=Visibility.OWN,
+        description="own: the tenant's; public: the public ones of other tenants, where the plan allows it; all: both.",
+    )
 
 
 class MarkedPosition(Answer):

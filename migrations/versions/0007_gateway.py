@@ -28,6 +28,7 @@ def upgrade() -> None:
     _repeats()
     _secure()
     _query_layer()
+    _public_vaults()
 
 
 def _now(name: str) -> sa.Column[object]:
@@ -296,6 +297,27 @@ def _query_layer() -> None:
         $$
         """
     )
+
+
+def _public_vaults() -> None:
+    op.create_index("ix_vaults_public", "vaults", ["vault_id"], postgresql_where=sa.text("public"))
+    # All that one tenant may see of another's vault. Whose entitlement allows it, the caller asks before.
+    op.execute(
+        """
+        CREATE FUNCTION public_vaults(after text, most int, only_one text) RETURNS TABLE (
+          vault_id text, label text, rails text[], personas text[], status text, created_at timestamptz
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT v.vault_id::text, v.label::text, v.rails, v.personas, v.status::text, v.created_at
+          FROM public.vaults v JOIN public.tenants t ON t.tenant_id = v.tenant_id
+          WHERE v.public AND t.status = 'active' AND v.vault_id > after
+            AND v.tenant_id::text <> current_setting('vanta.tenant_id')
+            AND (only_one IS NULL OR v.vault_id = only_one)
+          ORDER BY v.vault_id LIMIT most
+        $$
+        """
+    )
+    _for_the_application("public_vaults(text, int, text)")
 
 
 def downgrade() -> None:

@@ -32,8 +32,10 @@ from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
+from adapters.store.directory import VaultDirectory
 from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
+from adapters.store.entitlements import EntitlementStore
 from adapters.store.halts import HaltStore
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
@@ -51,6 +53,7 @@ from api.app import create_app, pace, token_verifier
 from api.readiness import Readiness
 from api.services import Services
 from domain.access import Role
+from domain.entitlements import EVERYTHING
 from domain.errors import VenueRefused
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, EndOverlay, ExtendOverlay, Extension, StartOverlay
@@ -363,7 +366,10 @@ async def client(
         await sender.start()
         logins = Logins(database, None, Sessions(database, None, Lifetimes(600, 600, 600)), keys=[])
         live = LiveOrders(ProgressStore(database), settings.live)
+        entitlements = EntitlementStore(database, EVERYTHING)
         yield Services(
+            entitlements=entitlements,
+            directory=VaultDirectory(database, entitlements),
             registry=registry,
             reads=Reads(database),
             settlement=SettlementStore(database),

@@ -50,6 +50,7 @@ TABLE: Mapping[str, Row | Open] = {
     "log_out": Row((), body={"everywhere": False}, ends_login=True),
     "get_me": Row(()),
     # vaults
+    "get_entitlements": _row("vault:read"),
     "list_vaults": _row("vault:read"),
     "create_vault": _row("mirror:manage", body={"label": "Beta"}),
     "get_vault": _row("vault:read"),
