@@ -1,6 +1,6 @@
-"""`vanta secrets`: which master key seals what, and everything sealed under an old one wrapped anew.
+"""`vanta secrets`: which master key seals what, and everything sealed under an old one wrapped anew; signing keys.
 
-Works on the database itself, as its owner: VANTA_POSTGRES__OWNER_DSN and VANTA_SECRETS__MASTER_KEYS.
+`status` and `rotate` work on the database itself, as its owner: VANTA_POSTGRES__OWNER_DSN, VANTA_SECRETS__MASTER_KEYS.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from cli_http import console, table
 if TYPE_CHECKING:
     from adapters.store.rewrapping import KeyUse, Rewrapping
 
-app = typer.Typer(no_args_is_help=True, help="Master keys: status, rotate.")
+app = typer.Typer(no_args_is_help=True, help="Master keys: status, rotate. Keys of access tokens: signing-key.")
 DataDir = Annotated[Path, typer.Option("--data", envvar="VANTA_DATA", help="Where the embedded stack keeps its data.")]
 _DATA = Path(".vanta")
 _SHOWN = 20
@@ -42,6 +42,21 @@ def rotate(data: DataDir = _DATA) -> None:
     if done.failed:
         console().print(f"{len(done.failed)} could not be opened and stay as they are; their owners must send new ones")
         raise typer.Exit(1)
+
+
+@app.command("signing-key")
+def signing_key(
+    jwks: Annotated[str, typer.Option("--jwks", envvar="VANTA_AUTH__JWKS", help="The set to add to.")] = "",
+) -> None:
+    """Make a key that signs access tokens, and print it with the set of keys that are accepted, its own in front.
+
+    It is kept nowhere. To rotate: first give the new set to every API, then the new key, then take the old one out of
+    the set when the last token that it has signed is over.
+    """
+    from adapters.tokens import new_signing_key
+
+    key, published = new_signing_key(jwks)
+    typer.echo(f"VANTA_AUTH__SIGNING_KEY='{key}'\nVANTA_AUTH__JWKS='{published}'")
 
 
 def _rewrapping(data: Path) -> "Rewrapping":

@@ -106,8 +106,8 @@ class Signer:
             key = ECKey.import_key(self._jwk)
         except (ValueError, TypeError, JoseError):
             raise ValueError("VANTA_AUTH__SIGNING_KEY is no private JWK with an elliptic curve") from None
-        halves = [known.as_dict(private=False) for known in jwks if known.kid == key.kid]
-        if not key.is_private or key.kid is None or key.as_dict(private=False) not in halves:
+        halves = [known.thumbprint() for known in jwks if known.kid == key.kid]
+        if not key.is_private or key.kid is None or key.thumbprint() not in halves:
             raise ValueError("VANTA_AUTH__SIGNING_KEY has no public half, by kid and value, in VANTA_AUTH__JWKS")
         self._issuer, self._audience = issuer, audience
 
@@ -127,6 +127,13 @@ class Signer:
             now=now,
             session_id=session_id,
         )
+
+
+def new_signing_key(published: str) -> tuple[str, str]:
+    """A new private key, and the set `published` (JSON, or empty) with its public half in front, both as JSON."""
+    key = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": ALGORITHM}, auto_kid=True)
+    known = public_keys(import_jwks(published)) if published else []
+    return json.dumps(key.as_dict(private=True)), json.dumps({"keys": [key.as_dict(private=False), *known]})
 
 
 def import_jwks(text: str) -> KeySet:

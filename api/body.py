@@ -71,10 +71,10 @@ def json_body(model: type[_M]) -> Callable[[Request], Awaitable[_M]]:
     return read
 
 
-def documents(model: type[BaseModel]) -> dict[str, Any]:
+def documents(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` for an operation whose body is `model`; api.openapi adds the schema itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 async def read_raw(request: Request, max_bytes: int) -> bytes:

@@ -26,6 +26,12 @@ from domain.errors import InvalidInput
 router = APIRouter(prefix="/v1", tags=["auth"])
 
 
+async def _logout(request: Request) -> LogoutBody:
+    """Who ends this one login need not send a body."""
+    empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    return LogoutBody() if empty else await json_body(LogoutBody)(request)
+
+
 async def _grant(request: Request, services: ServicesDep) -> CodeGrantBody | RefreshGrantBody:
     raw = await read_json_object(request, services.max_body_bytes)
     kind = raw.get("grant_type")
@@ -84,11 +90,9 @@ async def exchange_token(
     operation_id="log_out",
     status_code=204,
     responses=problems(409, *WRITES),
-    openapi_extra=documents(LogoutBody),
+    openapi_extra=documents(LogoutBody, required=False),
 )
-async def log_out(
-    caller: AnyCaller, services: ServicesDep, body: Annotated[LogoutBody, Depends(json_body(LogoutBody))]
-) -> Response:
+async def log_out(caller: AnyCaller, services: ServicesDep, body: Annotated[LogoutBody, Depends(_logout)]) -> Response:
     """End this login, or all of the caller's. From the answer on no token of theirs is accepted."""
     if caller.session_id is None:
         raise Problem(409, "no-login", "The token comes from no login: there is nothing to end.")

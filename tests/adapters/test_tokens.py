@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64encode
 
-from adapters.tokens import Signer, import_jwks, mint, public_keys, verify
+from adapters.tokens import Signer, import_jwks, mint, new_signing_key, public_keys, verify
 from domain.access import SCOPES, Role
 from domain.errors import InvalidToken
 
@@ -165,6 +165,17 @@ def test_a_key_that_nobody_would_accept_signs_nothing():
     for text in ("", "{}", "[]", json.dumps(KEY.as_dict(private=False)), '{"kty": "oct", "k": "AA"}'):
         with pytest.raises(ValueError, match="VANTA_AUTH__SIGNING_KEY"):
             Signer(text, JWKS, issuer="vanta", audience="vanta-api")
+
+
+def test_a_new_signing_key_comes_with_the_set_that_accepts_it_and_those_before_it():
+    first, published = new_signing_key("")
+    second, both = new_signing_key(published)
+    for key, jwks in ((first, published), (first, both), (second, both)):
+        Signer(key, import_jwks(jwks), issuer="vanta", audience="vanta-api")
+    assert len(json.loads(both)["keys"]) == 2
+    assert "d" not in json.loads(both)["keys"][0]
+    with pytest.raises(ValueError, match="no public half"):
+        Signer(second, import_jwks(published), issuer="vanta", audience="vanta-api")
 
 
 def test_what_is_published_holds_no_private_half():

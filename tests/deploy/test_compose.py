@@ -39,6 +39,8 @@ def values() -> dict[str, str]:
     made = Credentials()
     known = {
         "VANTA_JWKS": made.jwks,
+        "VANTA_SIGNING_KEY": json.dumps(made.signing_key),
+        "OIDC_REDIRECT_URIS": '["https://app.example.com/callback"]',
         "VANTA_MASTER_KEYS": made.master_key,
         "VANTA_ISSUER": "https://id.example.com",
         "TEMPORAL_UI_URL": "https://temporal.example.com",

@@ -71,6 +71,13 @@ async def test_a_logout_counts_at_once_and_leaves_other_logins(door: Door) -> No
     assert (await door.actions())[-1] == "logged_out"
 
 
+async def test_a_logout_needs_no_body(door: Door) -> None:
+    tokens = await door.joined()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert (await door.http.post("/v1/auth/logout", headers=headers)).status_code == 204
+    problem(await door.me(tokens), 401, "unauthenticated")
+
+
 async def test_a_logout_everywhere_ends_all_logins_of_the_caller_and_nobody_elses(door: Door) -> None:
     mine = [await door.joined(), (await door.log_in()).json(), (await door.log_in()).json()]
     door.provider.person = {**door.provider.person, "sub": "colleague-" + door.tenant_id}
