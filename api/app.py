@@ -30,6 +30,7 @@ from adapters.objects import ObjectStore
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
+from adapters.store.confirmations import ConfirmationStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.directory import VaultDirectory
@@ -49,6 +50,7 @@ from adapters.store.registry import Registry
 from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
+from adapters.webhooks.callbacks import Callbacks
 from adapters.webhooks.trial import WebhookTester
 from api import contract, errors, idempotency
 from api.bounds import Bounds
@@ -60,6 +62,7 @@ from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
     accounts,
     auth,
+    confirmations,
     dead_letters,
     entitlements,
     follower_orders,
@@ -84,6 +87,7 @@ from temporal.orders import MirrorOrders
 from temporal.overlays import FlipModes
 from temporal.reconciliations import Reconciler
 from temporal.redrives import Redrives
+from temporal.streams import WakeUps
 
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
 _DESCRIPTION = """
@@ -144,6 +148,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             limiter=_limiter(settings, redis),
             rates=settings.limits.rates(),
             logins=await closing.enter_async_context(open_logins(settings, database)),
+            callbacks=Callbacks(ConfirmationStore(database), box),
+            owners=WakeUps(temporal),
             live=live,
             pace=pace(settings.live),
             answers=Answers(redis, kept, lease=timedelta(seconds=settings.api.idempotency_lease_s)),
@@ -271,6 +277,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         manager_orders,
         live_routes,
         follower_orders,
+        confirmations,
         dead_letters,
         reconciliations,
         overlays,

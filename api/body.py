@@ -26,14 +26,19 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     Raises Problem 415, 413 or 400, and InvalidInput naming the field for a duplicate name, NaN, a text that no
     database can hold, or nesting beyond MAX_DEPTH.
     """
-    _require_json(request)
-    value = parse_json(await read_raw(request, max_bytes))
+    require_json(request)
+    return parse_object(await read_raw(request, max_bytes))
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Raises as `read_json_object` does."""
+    value = parse_json(raw)
     if not isinstance(value, dict):
         raise InvalidInput("body", "must be a JSON object")
     return value
 
 
-def _require_json(request: Request) -> None:
+def require_json(request: Request) -> None:
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     if kind.strip() != "application/json" or ("charset" in parameters and not _UTF8.search(parameters)):
         raise Problem(415, "unsupported-media-type", "Send Content-Type: application/json.", field="Content-Type")

@@ -28,7 +28,9 @@ _STATUS: dict[type[errors.VantaError], int] = {
     errors.IdempotencyKeyReused: 422,
     errors.RequestInFlight: 409,
     errors.Conflict: 409,
+    errors.InvalidSignature: 401,
     errors.InvalidToken: 401,
+    errors.TooManyStreams: 503,
     errors.IllegalTransition: 409,
     errors.InvalidGrant: 400,
     errors.LoginRefused: 403,
@@ -56,6 +58,9 @@ _TITLES = {
     "invitation-accepted": "The invitation was accepted",
     "account-disabled": "The service account is disabled",
     "too-many-keys": "Too many signing keys are in force",
+    "fill-differs": "A fill is known with other figures",
+    "invalid-signature": "The request is not signed by the order's follower",
+    "order-not-sent": "The order has not been sent",
     "too-many-streams": "Too many streams of events are open",
     "unauthenticated": "The request needs a valid access token",
     "insufficient-scope": "The access token does not allow this",
@@ -130,18 +135,21 @@ def from_domain(error: errors.VantaError) -> Problem:
             return Problem(status, error.code, str(error), field="Idempotency-Key", headers=_RETRY_IN_FLIGHT)
         case errors.Conflict():
             return Problem(status, error.code, error.reason, field=error.field)
-        case errors.TooManyStreams():
-            return Problem(429 if error.own else 503, error.code, str(error), headers=_RETRY_SOON)
         case errors.InvalidToken():
             return unauthenticated(str(error))
         case errors.LimiterUnavailable():
             return Problem(503, error.code, str(error), headers=_RETRY_SOON)
+        case errors.TooManyStreams():
+            return Problem(429 if error.own else status, error.code, str(error), headers=_RETRY_SOON)
     if status == 500:
         _log.error("internal error", exc_info=error)
         return internal()
-    return Problem(status, error.code, str(error))
+    return Problem(status, error.code, str(error), headers=_CHALLENGES.get(type(error)))
 
 
+_CHALLENGES: dict[type[errors.VantaError], dict[str, str]] = {
+    errors.InvalidSignature: {"WWW-Authenticate": 'VantaSignature realm="vanta"'},
+}
 _ID_FIELDS = {
     "vault": "vault_id",
     "follower": "follower_id",

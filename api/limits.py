@@ -51,6 +51,7 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "stream_manager_order_events": _C.READ,
     "list_follower_orders": _C.READ,
     "get_follower_order": _C.READ,
+    "confirm_follower_order": _C.CALLBACK,
     "list_dead_letters": _C.READ,
     "get_dead_letter": _C.READ,
     "redrive_dead_letters": _C.ORDER_ENTRY,

@@ -58,6 +58,7 @@ RULES: Mapping[str, Rule] = {
     "begin_login": _NO_KEY,
     "exchange_token": _NO_KEY,
     "log_out": _NO_KEY,  # nothing that is asked twice could do harm, and nothing may keep a thief logged in
+    "confirm_follower_order": _NO_KEY,  # its webhook-id and the ids of its fills see to repeats
     "change_role": _PLAIN,
     "remove_user": _PLAIN,
     "revoke_invitation": _PLAIN,

@@ -16,6 +16,7 @@ from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveV
 from domain.overlays import Overlay, OverlayKind
 from domain.rate_limits import Bucket, Rates, RouteClass, Standing
 from domain.redrive import Redrivable
+from domain.streams import OrderOwner
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from adapters.store.registry import Registry
     from adapters.store.rotation import KeyRotation
     from adapters.store.settlement import SettlementStore
+    from adapters.webhooks.callbacks import Callbacks
 
 
 class Gatekeeper(Protocol):
@@ -61,6 +63,12 @@ class CredentialTrial(Protocol):
     """What `adapters.brokers.trial.CredentialTester` offers."""
 
     async def test(self, tenant_id: str, follower_id: str, which: Which, *, actor: str) -> CredentialTest: ...
+
+
+class OwnerWaker(Protocol):
+    """What `temporal.streams.WakeUps` offers."""
+
+    async def venue_reported(self, owner: OrderOwner) -> None: ...
 
 
 class Redriver(Protocol):
@@ -137,6 +145,8 @@ class Services:
     limiter: Limiter
     rates: Mapping[RouteClass, Rates]
     logins: "Logins"
+    callbacks: "Callbacks"
+    owners: OwnerWaker
     live: "LiveOrders"
     pace: Pace
     answers: "Answers"

@@ -34,7 +34,8 @@ class PendingOrder:
     `attempts_base` is how many attempts there had been when it was last redriven; `endpoint_failures` in a row are the
     webhook's. `quiet_s`: seconds from the end of the last attempt to this reading, by the database's clock; None where
     nobody has seen its end yet. `money_due`: money is to be changed before it is sent, or may be changing; `changed`:
-    what has been. `routed`: its legs are stored.
+    what has been. `routed`: its legs are stored. `calls_back`: a webhook's 2xx alone confirms nothing, as its follower
+    tells later what has come of it.
     """
 
     tenant_id: str
@@ -75,6 +76,7 @@ class PendingOrder:
     money_due: bool = False
     changed: Money | None = None
     routed: bool = False
+    calls_back: bool = False
 
     @property
     def tries(self) -> int:
@@ -298,6 +300,8 @@ def _acknowledged(order: PendingOrder, outcome: SendOutcome) -> Change:
         fills, outcome = (), replace(outcome, code="fills_ignored")
     if fills and filled < order.qty:
         return _filled(order, outcome, (_F.ACK, _F.PARTIALLY_FILLED), fills)
+    if order.calls_back and not fills:
+        return _change(order, outcome, _F.ACK, last_error=None)
     # A bare 2xx confirms: the receiver has taken the order over, and its fill is booked at the snapshot's price.
     booked = fills or (NewFill(f"{order.fo_id}:ack", order.qty, order.price, "ack"),)
     return _filled(order, outcome, (_F.ACK, _F.CONFIRMED), booked)

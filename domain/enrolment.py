@@ -40,6 +40,16 @@ class Visibility(StrEnum):
     ALL = "all"
 
 
+class ConfirmBy(StrEnum):
+    """What confirms an order of a webhook follower: that its receiver has it, or a signed callback of the follower's.
+
+    Fills in the receiver's answer count either way.
+    """
+
+    ACK = "ack"
+    CALLBACK = "callback"
+
+
 @dataclass(frozen=True, slots=True)
 class NewVault:
     """`vault_id` is given by imports; without it, the id derives from label and idempotency key."""
@@ -132,7 +142,8 @@ class FollowerSettings:
     """What of a follower may be changed later; orders that are admitted afterwards are sized by it.
 
     The kill switch counts at once: it is read again whenever an attempt is claimed. So does `convert`, which is of the
-    account for the crypto rail, for every purchase whose money has not been seen to yet.
+    account for the crypto rail, for every purchase whose money has not been seen to yet, and `confirm_by`, which is of
+    the webhook, for every attempt that is claimed.
     """
 
     mode: Mode
@@ -143,6 +154,7 @@ class FollowerSettings:
     allow_short: bool = False
     reconcile_policy: Policy = Policy.OBSERVE
     convert: bool = False
+    confirm_by: ConfirmBy = ConfirmBy.ACK
 
     def check(self) -> None:
         """Raises InvalidInput naming the field."""
@@ -169,6 +181,7 @@ class NewFollower:
     persona: str | None = None
     allow_short: bool = False
     webhook_url: str | None = None
+    confirm_by: ConfirmBy = ConfirmBy.ACK
     equities: BrokerAccount | None = None
     crypto: BrokerAccount | None = None
     follower_id: str | None = None

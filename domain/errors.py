@@ -13,6 +13,7 @@ VantaError
 ├── SecretUnavailable     a secret reference cannot be resolved
 │   └── SecretUnreadable  what is stored under it is not what was sealed
 ├── TooManyStreams        no room for another stream of events
+├── InvalidSignature      a signed request is not authentic
 ├── InvalidToken          an access token is malformed, forged, expired or not for us
 ├── LoginRefused          somebody is not who he must be, or may not come in
 ├── InvalidGrant          a code or a refresh token is unknown, used, expired, or somebody else's
@@ -147,6 +148,12 @@ class TooManyStreams(VantaError):
     def __init__(self, reason: str, *, own: bool) -> None:
         super().__init__(reason)
         self.own = own
+
+
+class InvalidSignature(VantaError):
+    """A signed request is not authentic, or about nothing of the signer's: the caller cannot tell which."""
+
+    code = "invalid-signature"
 
 
 class InvalidToken(VantaError):

@@ -2,7 +2,7 @@
 
 from models.audit import AuditEvent, OutboxEvent
 from models.columns import Owned
-from models.delivery import Attempt, DeadLetter, Fill
+from models.delivery import Attempt, DeadLetter, Fill, ReceivedConfirmation
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
 from models.identity import ApiKey, Identity, Invitation, LoginAttempt, RefreshToken, ServiceAccount, Session
 from models.markets import MarketCalendar, MarketSession
@@ -46,6 +46,7 @@ __all__ = [
     "Position",
     "Price",
     "PriceHistory",
+    "ReceivedConfirmation",
     "Reconciliation",
     "RefreshToken",
     "Residue",

@@ -27,6 +27,18 @@ class Attempt(Owned, table=True):
     detail: str | None = None
 
 
+class ReceivedConfirmation(Owned, table=True):
+    """A follower's signed callback that was acted on; `digest` is SHA-256 of its body. A repeat does not act again."""
+
+    __tablename__ = "confirmations"
+
+    fo_id: str = Field(foreign_key="follower_orders.fo_id", primary_key=True)
+    confirmation_id: str = Field(primary_key=True)
+    tenant_id: UUID = Field(foreign_key="tenants.tenant_id")
+    digest: str
+    received_at: datetime = timestamp(now=True)
+
+
 class Fill(Owned, table=True):
     """`fill_id` is a business key (order and cumulative quantity, or the receiver's id): a repeat is no second fill."""
 

@@ -1,12 +1,17 @@
-"""How streams reach the workflows that own orders, and how shards' heartbeats are read."""
+"""How streams and callbacks reach the workflows that own orders, and how shards' heartbeats are read."""
+
+import asyncio
+import logging
 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.streams import OrderOwner, StreamTally
 from temporal import ids
+from temporal.orders import EngineUnavailable, knock
 
 SHARD_ACTIVITY = "stream_orders"
+_log = logging.getLogger("vanta.streams")
 
 
 class OrderOwners:
@@ -24,6 +29,23 @@ class OrderOwners:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+
+
+class WakeUps:
+    """The same for those who must not wait for the engine, nor fail with it: an owner that is not told polls."""
+
+    def __init__(self, client: Client, *, timeout_s: float = 2) -> None:
+        self._client = client
+        self._owners = OrderOwners(client)
+        self._timeout_s = timeout_s
+
+    async def venue_reported(self, owner: OrderOwner) -> None:
+        try:
+            await knock(self._client)
+            async with asyncio.timeout(self._timeout_s):
+                await self._owners.venue_reported(owner)
+        except (EngineUnavailable, RPCError, TimeoutError) as error:
+            _log.warning("the owner of %s/%s was not woken: %s", owner.mo_id, owner.follower_id, error)
 
 
 class HeartbeatShards:

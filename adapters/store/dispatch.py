@@ -20,6 +20,7 @@ from domain.breaker import BreakerPolicy
 from domain.calendars import flags_of, read_market
 from domain.credentials import Status
 from domain.dispatch import Change, PendingOrder, SealedKey, orphaned, resolve
+from domain.enrolment import ConfirmBy
 from domain.guards import GuardFacts
 from domain.legs import Money
 from domain.mirroring import OrderRef
@@ -34,7 +35,8 @@ ACTOR = "system:dispatch"
 _PENDING = f"""
 SELECT f.*, m.order_type, m.limit_price, m.tif, m.meta, m.effect, m.expires_at, m.state AS manager_state,
   w.scale, w.max_pos_usd, w.kill_switch, w.persona, w.webhook ->> 'url' AS url,
-  w.webhook ->> 'hmac_key_ref' AS key_ref, w.endpoint_disabled_at, w.consecutive_failures,
+  w.webhook ->> 'hmac_key_ref' AS key_ref, w.webhook ->> 'confirm_by' AS confirm_by, w.endpoint_disabled_at,
+  w.consecutive_failures,
   v.maintenance, v.halt, t.halt AS tenant_halt, w.halt AS follower_halt, w.maintenance AS follower_maintenance,
   (SELECT array_agg(level) FROM platform_halts WHERE ended_at IS NULL) AS platform_halts,
   v.risk_profile -> 'trading_hours' AS trading_hours, s.body ->> 'price' AS price,
@@ -307,4 +309,5 @@ def _pending(row: dict[str, Any]) -> PendingOrder:
         routed=row["routed"],
         changed=None if row["changed"] is None else Money(Decimal(row["changed"][0]), *row["changed"][1:]),
         endpoint_failures=row["consecutive_failures"],
+        calls_back=row["confirm_by"] == ConfirmBy.CALLBACK,
     )

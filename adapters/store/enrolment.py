@@ -15,6 +15,7 @@ from domain.enrolment import (
     CONVERTING_VENUES,
     NO_CONVERSION,
     BrokerAccount,
+    ConfirmBy,
     FollowerSettings,
     NewFollower,
     NewVault,
@@ -77,7 +78,11 @@ def follower_row(tenant_id: str, new: NewFollower, key: str) -> Follower:
     }
     if new.crypto is not None and new.crypto.convert:
         bridged["crypto_convert"] = True
-    key_ref = ids.webhook_key_ref(follower_id)
+    webhook: dict[str, Any] | None = None
+    if new.webhook_url is not None:
+        webhook = {"url": new.webhook_url, "hmac_key_ref": ids.webhook_key_ref(follower_id)}
+        if new.confirm_by is not ConfirmBy.ACK:
+            webhook["confirm_by"] = new.confirm_by.value
     return Follower(
         follower_id=follower_id,
         tenant_id=UUID(tenant_id),
@@ -90,7 +95,7 @@ def follower_row(tenant_id: str, new: NewFollower, key: str) -> Follower:
         fractional=new.fractional,
         persona=new.persona,
         allow_short=new.allow_short,
-        webhook=None if new.webhook_url is None else {"url": new.webhook_url, "hmac_key_ref": key_ref},
+        webhook=webhook,
         bridged_brokers=bridged or None,
     )
 
@@ -112,7 +117,15 @@ def follower_settings(follower: Follower) -> FollowerSettings:
         follower.allow_short,
         Policy(follower.reconcile_policy),
         convert=bool((follower.bridged_brokers or {}).get("crypto_convert")),
+        confirm_by=ConfirmBy((follower.webhook or {}).get("confirm_by", ConfirmBy.ACK)),
     )
+
+
+def check_route(follower: Follower, after: FollowerSettings) -> None:
+    """Raises InvalidInput for settings of a webhook or an account that the follower does not have."""
+    if after.confirm_by is ConfirmBy.CALLBACK and follower.webhook is None:
+        raise InvalidInput("confirm_by", "is for followers with a webhook")
+    check_convert(follower, after)
 
 
 def check_convert(follower: Follower, after: FollowerSettings) -> None:
@@ -127,6 +140,8 @@ def settings_columns(follower: Follower, changed: Mapping[str, Any]) -> dict[str
     kept = {name: value.value if isinstance(value, Enum) else value for name, value in changed.items()}
     if "convert" in kept:
         kept["bridged_brokers"] = {**(follower.bridged_brokers or {}), "crypto_convert": kept.pop("convert")}
+    if "confirm_by" in kept:
+        kept["webhook"] = {**(follower.webhook or {}), "confirm_by": kept.pop("confirm_by")}
     return kept
 
 

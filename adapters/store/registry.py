@@ -17,7 +17,7 @@ from adapters.store import kills
 from adapters.store.database import Database
 from adapters.store.enrolment import (
     changed_settings,
-    check_convert,
+    check_route,
     credential_ref,
     credentials_of,
     exact,
@@ -177,7 +177,7 @@ class Registry:
             before = follower_settings(row)
             after = replace(before, **changes)
             after.check()
-            check_convert(row, after)
+            check_route(row, after)
             if after.mode is not Mode.SHADOW and row.webhook is None and row.bridged_brokers is None:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
             changed = changed_settings(before, after)

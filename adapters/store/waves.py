@@ -21,6 +21,7 @@ from domain import guards
 from domain.calendars import flags_of, read_market
 from domain.credentials import Status
 from domain.dispatch import WEBHOOK, PendingOrder, SealedKey
+from domain.enrolment import ConfirmBy
 from domain.guards import GuardFacts
 from domain.orders import FollowerState, ManagerState, OrderType, Side, TimeInForce
 from domain.overlays import in_force
@@ -47,7 +48,7 @@ SELECT follower_id, webhook ->> 'url' AS url FROM followers WHERE follower_id = 
 _FOLLOWERS = """
 SELECT follower_id, kill_switch, halt, maintenance, endpoint_disabled_at IS NOT NULL AS endpoint_disabled,
   consecutive_failures, webhook ->> 'url' AS url,
-  webhook ->> 'hmac_key_ref' AS key_ref, bridged_brokers
+  webhook ->> 'hmac_key_ref' AS key_ref, webhook ->> 'confirm_by' AS confirm_by, bridged_brokers
 FROM followers WHERE follower_id = ANY(%s) AND is_mine(tenant_id)
 """
 
@@ -272,4 +273,5 @@ def _pending(
         credential=next(iter(secrets.keys.get(account or "", ())), None),
         environment=secrets.environments.get(account or "", "paper"),
         endpoint_failures=live["consecutive_failures"],
+        calls_back=live["confirm_by"] == ConfirmBy.CALLBACK,
     )

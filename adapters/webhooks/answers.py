@@ -1,23 +1,19 @@
 """What a receiver's answer means (SPEC sections 5 and 7). Pure: status, headers and body in, outcome out."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from domain.ports import OutcomeKind, ReportedFill, SendOutcome
+from domain.errors import InvalidInput
+from domain.ports import OutcomeKind, SendOutcome
+from domain.reports import MAX_REASON, read_fills
 
 RETRY_AFTER_CAP_S = 60
-MAX_FILLS = 100
 _RETRYABLE_4XX = frozenset({408, 409, 425, 429})
 _ASKS_FOR_DELAY = frozenset({429, 503})
-_DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
-_MAX_REASON = 200
-_MAX_FILL_ID = 100
 
 
 class _BadAnswer(ValueError):
@@ -64,8 +60,8 @@ def _ack(status: int, headers: Mapping[str, str], body: bytes | None) -> SendOut
         note = "answer's body too long or incomplete; fills in it are ignored"
         return SendOutcome(OutcomeKind.ACK, "ack", note, status)
     try:
-        fills = _fills(_json_object(headers, body))
-    except _BadAnswer as problem:
+        fills = read_fills(_json_object(headers, body).get("fills"))
+    except (_BadAnswer, InvalidInput) as problem:
         return SendOutcome(OutcomeKind.ACK, "ack", f"fills ignored: {problem}", status)
     return SendOutcome(OutcomeKind.ACK, "ack", "", status, fills=fills)
 
@@ -81,7 +77,7 @@ def _detail(status: int, headers: Mapping[str, str], body: bytes | None) -> str:
         reason = None
     if not isinstance(reason, str):
         return f"HTTP {status}"
-    return f"HTTP {status}: {''.join(c if c.isprintable() else ' ' for c in reason[:_MAX_REASON])}"
+    return f"HTTP {status}: {''.join(c if c.isprintable() else ' ' for c in reason[:MAX_REASON])}"
 
 
 def _json_object(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
@@ -96,33 +92,3 @@ def _json_object(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise _BadAnswer("JSON is not an object")
     return answer
-
-
-def _fills(answer: dict[str, Any]) -> tuple[ReportedFill, ...]:
-    """All of the answer's fills, or none: half a list would look like a smaller fill."""
-    raw = answer.get("fills")
-    if raw is None:
-        return ()
-    if not isinstance(raw, list) or len(raw) > MAX_FILLS:
-        raise _BadAnswer(f"not a list of at most {MAX_FILLS}")
-    fills = tuple(_fill(item) for item in raw)
-    if len({fill.fill_id for fill in fills}) < len(fills):
-        raise _BadAnswer("two fills with one fill_id")
-    return fills
-
-
-def _fill(item: Any) -> ReportedFill:
-    if not isinstance(item, dict):
-        raise _BadAnswer("a fill is not an object")
-    fill_id = item.get("fill_id")
-    if not isinstance(fill_id, str) or not 0 < len(fill_id) <= _MAX_FILL_ID or not fill_id.isprintable():
-        raise _BadAnswer(f"fill_id is not 1 to {_MAX_FILL_ID} printable characters")
-    return ReportedFill(fill_id, _positive(item, "qty"), _positive(item, "price"))
-
-
-def _positive(item: dict[str, Any], name: str) -> Decimal:
-    # Strings only: a JSON number has been through somebody's binary float.
-    text = item.get(name)
-    if not isinstance(text, str) or not _DECIMAL.fullmatch(text) or not (value := Decimal(text)):
-        raise _BadAnswer(f"{name} is not a positive decimal string")
-    return value

@@ -11,7 +11,7 @@ import models
 from api.schemas.common import Answer, DecimalStr, Request
 from api.schemas.kills import KillAcknowledgement
 from api.schemas.vaults import Money
-from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, NewFollower, public_url
+from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, ConfirmBy, NewFollower, public_url
 from domain.errors import InvalidInput
 from domain.reconciliation import Policy
 from domain.sizing import Mode
@@ -23,6 +23,10 @@ GONE_NOTE = "The signing secret is not shown any more; rotate it if it is lost."
 
 class WebhookBody(Request):
     url: str = Field(min_length=1, max_length=MAX_URL, examples=["https://follower.example/v1/hooks/mirror/dispatch"])
+    confirm_by: ConfirmBy = Field(
+        default=ConfirmBy.ACK,
+        description="What confirms an order: that the receiver has it, or a signed callback of the follower's.",
+    )
 
 
 class BrokerBody(Request):
@@ -100,6 +104,7 @@ class NewFollowerBody(Request):
             persona=self.persona,
             allow_short=self.allow_short,
             webhook_url=None if self.webhook is None else self.webhook.url,
+            confirm_by=ConfirmBy.ACK if self.webhook is None else self.webhook.confirm_by,
             equities=None if bridged.equities is None else bridged.equities.to_domain(),
             crypto=None if bridged.crypto is None else bridged.crypto.to_domain(),
         )
@@ -119,6 +124,11 @@ class FollowerChangesBody(Request):
     convert: StrictBool = Field(
         default=False, description="Whether the crypto account's USD and USDC may be changed into each other."
     )
+    confirm_by: ConfirmBy = Field(
+        default=ConfirmBy.ACK,
+        description="What confirms an order of a webhook follower, for every attempt from now on: that the receiver "
+        "has it, or a signed callback of the follower's.",
+    )
     reconcile_policy: Policy = Field(
         default=Policy.OBSERVE,
         description="What reconciliation may do: nothing; book fills, take over what was closed by hand and sell what "
@@ -135,6 +145,7 @@ class FollowerChangesBody(Request):
 class Webhook(Answer):
     url: str = Field(description="Without its query, where receivers like to keep tokens.")
     hmac_key_ref: str
+    confirm_by: ConfirmBy = ConfirmBy.ACK
 
 
 class Follower(Answer):

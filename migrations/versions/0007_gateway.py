@@ -16,6 +16,7 @@ GRANTS: dict[str, str] = {
     "service_accounts": "SELECT, INSERT, UPDATE",
     "api_keys": "SELECT, INSERT, UPDATE",
     "idempotency_answers": "SELECT, INSERT, UPDATE",
+    "confirmations": "SELECT, INSERT",
 }
 SHARED: dict[str, str] = {"login_attempts": "SELECT, INSERT, UPDATE"}
 
@@ -26,6 +27,7 @@ def upgrade() -> None:
     _programs()
     _progress()
     _repeats()
+    _confirmations()
     _secure()
     _query_layer()
     _public_vaults()
@@ -272,6 +274,25 @@ def _repeats() -> None:
         """
     )
     _for_the_application("sweep_idempotency_answers()")
+
+
+def _confirmations() -> None:
+    op.create_table(
+        "confirmations",
+        sa.Column("fo_id", sa.String(), sa.ForeignKey("follower_orders.fo_id"), nullable=False),
+        _text("confirmation_id"), _tenant(), _text("digest"), _now("received_at"),
+        sa.PrimaryKeyConstraint("fo_id", "confirmation_id"),
+    )  # fmt: skip
+    # A callback names an order and no tenant; whose key must have signed it is told before its tenant is known.
+    op.execute(
+        """
+        CREATE FUNCTION tenant_of_follower_order(wanted text) RETURNS uuid
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT tenant_id FROM public.follower_orders WHERE fo_id = wanted
+        $$
+        """
+    )
+    _for_the_application("tenant_of_follower_order(text)")
 
 
 def _for_the_application(function: str) -> None:

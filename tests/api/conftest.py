@@ -30,6 +30,7 @@ from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore
+from adapters.store.confirmations import ConfirmationStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
 from adapters.store.directory import VaultDirectory
@@ -48,6 +49,7 @@ from adapters.store.registry import Registry
 from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
+from adapters.webhooks.callbacks import Callbacks
 from adapters.webhooks.trial import WebhookTester
 from api.app import create_app, pace, token_verifier
 from api.readiness import Readiness
@@ -62,6 +64,7 @@ from domain.orders import FollowerState, ManagerState
 from domain.overlays import EndReason, Overlay, OverlayKind
 from domain.ports import BrokerCredentials, VenueAccount
 from domain.redrive import Redrivable
+from domain.streams import OrderOwner
 from models import Instrument
 from settings import LimitSettings, Settings
 from stack.dev_token import dev_token
@@ -164,6 +167,16 @@ class FakeReconciler:
 
     async def start(self, tenant_id: str, vault_id: str, run_id: str, *, actor: str) -> None:
         self.started.append((vault_id, run_id, actor))
+
+
+@dataclass
+class FakeOwners:
+    """Remembers which orders' owners were woken."""
+
+    woken: list[OrderOwner] = field(default_factory=list)
+
+    async def venue_reported(self, owner: OrderOwner) -> None:
+        self.woken.append(owner)
 
 
 class FakeBank(AlpacaBroker):
@@ -324,6 +337,11 @@ def flattener() -> FakeFlattener:
 
 
 @pytest.fixture(scope="session")
+def owners() -> FakeOwners:
+    return FakeOwners()
+
+
+@pytest.fixture(scope="session")
 def bank() -> FakeBank:
     return FakeBank()
 
@@ -357,6 +375,7 @@ async def client(
     flips: FakeFlips,
     flattener: FakeFlattener,
     bank: FakeBank,
+    owners: FakeOwners,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -398,6 +417,8 @@ async def client(
             limiter=Limiter(redis, timeout_s=2, patience_s=2, pause_s=0.1),
             rates=roomy(settings).rates(),
             logins=logins,
+            callbacks=Callbacks(ConfirmationStore(database), box),
+            owners=owners,
             live=live,
             pace=pace(settings.live),
             answers=Answers(redis, AnswerStore(database), lease=timedelta(seconds=60)),

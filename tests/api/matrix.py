@@ -43,6 +43,7 @@ _ORDER = {"vault_id": "{vault_id}", "symbol": "AAPL", "side": "buy", "qty": "1"}
 TABLE: Mapping[str, Row | Open] = {
     "get_health": Open("load balancers ask; it tells that the process answers, and nothing else"),
     "get_readiness": Open("load balancers ask; it names dependencies, no hosts"),
+    "confirm_follower_order": Open("signed with the key of the order's follower, see tests/api/test_confirmations.py"),
     # logins
     "begin_login": Open("who logs in has no token yet; it tells where to go, and nothing of any tenant"),
     "exchange_token": Open("who logs in has no token yet; the code, or the refresh token, is what is checked"),

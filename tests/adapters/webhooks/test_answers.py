@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.webhooks.answers import MAX_FILLS, classify, parse_retry_after
+from adapters.webhooks.answers import classify, parse_retry_after
 from domain.ports import OutcomeKind, ReportedFill
+from domain.reports import MAX_FILLS
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 JSON = {"Content-Type": "application/json"}
