@@ -16,6 +16,7 @@ from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.brokers.trial import CredentialTester
 from adapters.idempotency import Answers
 from adapters.identity.accounts import Accounts
+from adapters.identity.followers import FollowerAccess
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
 from adapters.identity.login import Logins
@@ -145,6 +146,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             members=Members(database),
             invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
             accounts=Accounts(database),
+            follower_access=FollowerAccess(database),
             limiter=_limiter(settings, redis),
             rates=settings.limits.rates(),
             logins=await closing.enter_async_context(open_logins(settings, database)),

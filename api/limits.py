@@ -68,6 +68,7 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "list_users": _C.READ,
     "change_role": _C.WRITE,
     "remove_user": _C.WRITE,
+    "end_follower_access": _C.WRITE,
     "create_invitation": _C.WRITE,
     "list_invitations": _C.READ,
     "revoke_invitation": _C.WRITE,

@@ -61,6 +61,7 @@ RULES: Mapping[str, Rule] = {
     "confirm_follower_order": _NO_KEY,  # its webhook-id and the ids of its fills see to repeats
     "change_role": _PLAIN,
     "remove_user": _PLAIN,
+    "end_follower_access": _PLAIN,
     "revoke_invitation": _PLAIN,
     "create_service_account": _PLAIN,
     "disable_service_account": _PLAIN,

@@ -22,6 +22,7 @@ from domain.trial import TrialResult
 if TYPE_CHECKING:
     from adapters.idempotency import Answers
     from adapters.identity.accounts import Accounts
+    from adapters.identity.followers import FollowerAccess
     from adapters.identity.invitations import Invitations
     from adapters.identity.login import Logins
     from adapters.identity.members import Members
@@ -142,6 +143,7 @@ class Services:
     members: "Members"
     invitations: "Invitations"
     accounts: "Accounts"
+    follower_access: "FollowerAccess"
     limiter: Limiter
     rates: Mapping[RouteClass, Rates]
     logins: "Logins"

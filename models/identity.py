@@ -14,7 +14,10 @@ _TENANT = "tenants.tenant_id"
 
 
 class Identity(Owned, table=True):
-    """A person as an OpenID provider knows him, and which user or follower of ours he is: exactly one of the two."""
+    """A person as an OpenID provider knows him, and which user or follower of ours he is: exactly one of the two.
+
+    `ended_at`: a follower's, who is that no more; a user says so himself, by his status.
+    """
 
     __tablename__ = "identities"
 
@@ -24,6 +27,7 @@ class Identity(Owned, table=True):
     user_id: UUID | None = Field(default=None, foreign_key="users.user_id")
     follower_id: str | None = Field(default=None, foreign_key="followers.follower_id")
     created_at: datetime = timestamp(now=True)
+    ended_at: datetime | None = timestamp(nullable=True)
 
 
 class LoginAttempt(SQLModel, table=True):

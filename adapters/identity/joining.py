@@ -24,7 +24,7 @@ async def accept(session: AsyncSession, invitation_id: str, person: Person, now:
     assert invitation is not None, "found by its hash"
     known = await session.get(Identity, (person.issuer, person.subject))
     if invitation.accepted_at is not None and known is not None:
-        return known
+        return in_force(known)
     _check(invitation, person, now)
     invitation.accepted_at = now
     session.add(invitation)
@@ -32,6 +32,13 @@ async def accept(session: AsyncSession, invitation_id: str, person: Person, now:
         await _return(session, invitation, known)
         return known
     return await _join(session, invitation, person)
+
+
+def in_force(identity: Identity) -> Identity:
+    """Raises LoginRefused for one that was ended."""
+    if identity.ended_at is not None:
+        raise LoginRefused("the access to this follower was ended; ask for a new invitation")
+    return identity
 
 
 def _check(invitation: Invitation, person: Person, now: datetime) -> None:
@@ -79,7 +86,12 @@ async def _insert(session: AsyncSession, identity: Identity) -> None:
 
 
 async def _return(session: AsyncSession, invitation: Invitation, known: Identity) -> None:
-    """A user who was removed comes back under his old id, with the role that he is invited to."""
+    """Who was removed comes back under his old id, with the role that he is invited to; a follower as himself."""
+    if known.ended_at is not None and known.follower_id == invitation.follower_id:
+        known.ended_at = None
+        session.add(known)
+        await _tell(session, invitation, None, "returned")
+        return
     user = None if known.user_id is None else await session.get(User, known.user_id, with_for_update=True)
     if user is None or invitation.follower_id is not None or user.status == ACTIVE:
         raise LoginRefused("this identity is a member or a follower already; log in without the invitation")

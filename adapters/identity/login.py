@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 
-from adapters.identity.joining import accept
+from adapters.identity.joining import accept, in_force
 from adapters.identity.oidc import OidcProvider
 from adapters.identity.opaque import digest, new_token
 from adapters.identity.sessions import Sessions, Tokens, member
@@ -17,7 +17,7 @@ from adapters.store.entities import require
 from domain.access import Principal
 from domain.errors import InvalidGrant, InvalidInput, LoginRefused, LoginUnavailable
 from domain.login import Person, proves, returns_to
-from models import LoginAttempt, Tenant
+from models import Identity, LoginAttempt, Tenant
 
 _NOBODY = str(UUID(int=0))  # an attempt is no tenant's yet
 _USE = text(
@@ -130,7 +130,10 @@ class Logins:
         if known is None:
             raise LoginRefused("nobody here has this identity; the first login needs an invitation")
         async with self._database.session(str(known["tenant_id"])) as session:
-            who = await member(session, known["tenant_id"], known["user_id"], known["follower_id"])
+            # Held, so that who ends it meanwhile waits, and then finds the session.
+            held = await session.get(Identity, (person.issuer, person.subject), with_for_update={"read": True})
+            assert held is not None, "identities are never deleted"
+            who = await member(session, held.tenant_id, held.user_id, in_force(held).follower_id)
             return await self._sessions.open(session, who)
 
     async def _join(self, person: Person, invitation_hash: str) -> Tokens:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api.body import documents, json_body
-from api.deps import AUDITORS_TOO, IdempotencyKey, MemberReader, ServicesDep, TenantManager
+from api.deps import AUDITORS_TOO, FollowerId, IdempotencyKey, MemberReader, ServicesDep, TenantManager
 from api.idempotency import REPLAY
 from api.paging import Page, PageQuery, SinceQuery, decode, page
 from api.schemas.common import WRITES, problems
@@ -15,6 +15,7 @@ from api.schemas.members import (
     INVITED_NOTE,
     UNSHOWN_NOTE,
     CreatedInvitation,
+    EndedAccess,
     Invitation,
     Member,
     NewInvitationBody,
@@ -123,6 +124,16 @@ async def revoke_invitation(caller: TenantManager, services: ServicesDep, invita
     """
     row = await services.invitations.revoke(caller.tenant_id, invitation_id, actor=caller.actor)
     return Invitation.of(row, datetime.now(UTC))
+
+
+@router.delete("/followers/{follower_id}/access", operation_id="end_follower_access", responses=problems(404))
+async def end_follower_access(caller: TenantManager, services: ServicesDep, follower_id: FollowerId) -> EndedAccess:
+    """End what the follower's own people may see: their next request is refused, and no login of theirs lets them in.
+
+    Invitations for the follower that nobody has accepted are withdrawn. Mirroring goes on. A repeat changes nothing.
+    """
+    done = await services.follower_access.end(caller.tenant_id, follower_id, actor=caller.actor)
+    return EndedAccess.model_validate(done)
 
 
 def _after(cursor: str | None) -> str:

@@ -99,6 +99,15 @@ class CreatedInvitation(Invitation):
     note: str | None = None
 
 
+class EndedAccess(Answer):
+    """All of it is nothing where nobody had access."""
+
+    follower_id: str
+    people: int = Field(description="How many had access.", examples=[1])
+    logins_ended: int = Field(examples=[1])
+    invitations_withdrawn: list[str] = Field(examples=[["INV-7K5ZC2QW4N6J3XEXAMPLE2AB4C"]])
+
+
 def _state(row: models.Invitation, now: datetime) -> InvitationState:
     if row.accepted_at is not None:
         return InvitationState.ACCEPTED

@@ -9,7 +9,7 @@ down_revision = "0006"
 # Compared as text, so that the policies only filter and never choose an index, see migration 0004.
 ME = "tenant_id::text = current_setting('vanta.tenant_id', true)"
 GRANTS: dict[str, str] = {
-    "identities": "SELECT, INSERT",
+    "identities": "SELECT, INSERT, UPDATE (ended_at)",
     "sessions": "SELECT, INSERT, UPDATE",
     "refresh_tokens": "SELECT, INSERT, UPDATE",
     "invitations": "SELECT, INSERT, UPDATE",
@@ -64,7 +64,7 @@ def _people() -> None:
     op.drop_constraint("users_oidc_sub_key", "users")
     op.create_table(
         "identities",
-        _text("issuer"), _text("subject"), _tenant(), _user(), _follower(), _now("created_at"),
+        _text("issuer"), _text("subject"), _tenant(), _user(), _follower(), _now("created_at"), _time("ended_at"),
         sa.PrimaryKeyConstraint("issuer", "subject"),
         sa.CheckConstraint("num_nonnulls(user_id, follower_id) = 1", name="ck_identities_one"),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from adapters.brokers.alpaca import AlpacaBroker
 from adapters.brokers.trial import CredentialTester
 from adapters.idempotency import PREFIX, Answers
 from adapters.identity.accounts import Accounts
+from adapters.identity.followers import FollowerAccess
 from adapters.identity.gate import Gate
 from adapters.identity.invitations import Invitations
 from adapters.identity.login import Logins
@@ -414,6 +415,7 @@ async def client(
             members=Members(database),
             invitations=Invitations(database, valid_for=timedelta(days=settings.auth.invitation_days)),
             accounts=Accounts(database),
+            follower_access=FollowerAccess(database),
             limiter=Limiter(redis, timeout_s=2, patience_s=2, pause_s=0.1),
             rates=roomy(settings).rates(),
             logins=logins,

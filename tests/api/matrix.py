@@ -102,6 +102,7 @@ TABLE: Mapping[str, Row | Open] = {
     "list_invitations": _row("tenant:manage", "audit:read"),
     "create_invitation": _row("tenant:manage", body={"email": "bob@follower.example", "follower_id": "{follower_id}"}),
     "revoke_invitation": _row("tenant:manage"),
+    "end_follower_access": _row("tenant:manage", follower_id="bridged_follower_id"),
     "list_service_accounts": _row("tenant:manage", "audit:read"),
     "create_service_account": _row("tenant:manage", body={"name": "desk", "scopes": ["orders:read"]}),
     "disable_service_account": _row("tenant:manage", account_id="closing_account_id"),

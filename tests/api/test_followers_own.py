@@ -125,3 +125,20 @@ async def test_the_scope_alone_makes_nobody_a_follower(own: Own) -> None:
     for path in (f"/v1/followers/{own.bob}", "/v1/follower-orders"):
         answer = await own.caller.http.get(path, headers=own.caller.only("follower:self"))
         problem(answer, 403, "insufficient-scope")
+
+
+async def test_an_owner_ends_his_access_and_not_his_mirroring(own: Own, stranger: Caller) -> None:
+    caller, owner = own.caller, await own.caller.login(Role.OWNER)
+    eve = await caller.login(Role.FOLLOWER, follower_id=own.eve)
+    path = f"/v1/followers/{own.bob}/access"
+    theirs = await stranger.http.delete(path, headers=(await stranger.login(Role.OWNER)).headers)
+    problem(theirs, 404, "not-found", "follower_id")
+    assert (await own.get("/v1/follower-orders")).status_code == 200
+    for ended in (1, 0):
+        answer = await caller.http.delete(path, headers=owner.headers)
+        assert answer.json() == {
+            "follower_id": own.bob, "people": 0, "logins_ended": ended, "invitations_withdrawn": [],
+        }  # fmt: skip
+    problem(await own.get("/v1/follower-orders"), 401, "unauthenticated")
+    assert (await caller.http.get("/v1/follower-orders", headers=eve.headers)).status_code == 200
+    assert not (await caller.get(f"/v1/followers/{own.bob}")).json()["kill_switch"]
