@@ -1,5 +1,6 @@
 """From the way to the identity provider to a session here: attempts that work once, and who the person is with us."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ _USE = text(
 )
 _SWEEP = text("SELECT sweep_logins()")
 _IDENTITY = text("SELECT * FROM identity_of(:issuer, :subject)")
+_log = logging.getLogger("vanta.login")
 _INVITATION = text("SELECT * FROM invitation_of(:hash)")
 
 
@@ -80,6 +82,13 @@ class Logins:
 
     async def finish(self, *, code: str, state: str, verifier: str, redirect_uri: str) -> Tokens:
         """Raises InvalidGrant, LoginRefused, LoginUnavailable, ProviderUnavailable."""
+        try:
+            return await self._finish(code, state, verifier, redirect_uri)
+        except LoginRefused as error:
+            _log.warning("a login was refused: %s", error)
+            raise
+
+    async def _finish(self, code: str, state: str, verifier: str, redirect_uri: str) -> Tokens:
         provider = self._ready()
         attempt = await self._use(state)
         if attempt["redirect_uri"] != redirect_uri or not proves(verifier, attempt["code_challenge"]):

@@ -1,5 +1,6 @@
 """Logins that last: a session, its refresh tokens, each good for one use, and the access tokens that it gives."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from models import RefreshToken, Session, Tenant, User
 
 _OF = text("SELECT * FROM refresh_token_of(:hash)")
 ACTIVE = "active"
+_log = logging.getLogger("vanta.login")
 _REUSED = "refresh_token_reused"
 
 
@@ -92,6 +94,7 @@ class Sessions:
             assert used is not None, "found by its hash"
             tokens = await self._rotate(session, row, used)
         if tokens is None:
+            _log.warning("a refresh token came a second time; its login was ended")
             raise InvalidGrant("the refresh token was used before, so its login has ended; log in again")
         return tokens
 

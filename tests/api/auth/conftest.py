@@ -94,6 +94,13 @@ class Door:
             await cursor.execute("SELECT action FROM audit_events WHERE is_mine(tenant_id) ORDER BY event_id")
             return [row["action"] for row in await cursor.fetchall()]
 
+    async def count(self, table: str, where: str = "true") -> int:
+        async with self.database.cursor(self.tenant_id) as cursor:
+            await cursor.execute(f"SELECT count(*) AS n FROM {table} WHERE {where}")
+            row = await cursor.fetchone()
+        assert row is not None
+        return int(row["n"])
+
     async def joined(self, **more: Any) -> dict[str, Any]:
         answer = await self.log_in(await self.invite(**more))
         assert answer.status_code == 200, answer.text
