@@ -25,8 +25,7 @@ PREFIX = "vanta:idempotency:"
 MOST_BYTES = 262_144
 _Known = tuple[str, Answer | None]
 _AWAY = (RedisError, OSError, TimeoutError)
-_PATIENCE_S = 2.0  # a request that waits for Redis longer goes on without it
-_APART_S = 5.0  # and so do those that follow, but for one in this time that finds out whether it is back
+_APART_S = 5.0  # while Redis is away, one request in this time finds out whether it is back
 _COMPLETE = """
     local known = redis.call('GET', KEYS[1])
     if not known or known == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -55,12 +54,16 @@ class Claim:
 
 
 class Answers:
-    """`lease`: how long a request may be under way; a process that dies in between frees its keys by it."""
+    """`lease`: how long a request may be under way; a process that dies in between frees its keys by it.
 
-    def __init__(self, redis: Redis, fallback: Keeper, *, lease: timedelta) -> None:
+    `patience_s`: a request that waits longer for where keys are kept goes on without.
+    """
+
+    def __init__(self, redis: Redis, fallback: Keeper, *, lease: timedelta, patience_s: float = 2.0) -> None:
         self._redis = InRedis(redis)
         self._fallback = fallback
         self._lease = lease
+        self._patience_s = patience_s
         self._away_until: float | None = None
 
     async def claim(self, asked: Asked, *, guarded: bool) -> Claim | Answer | None:
@@ -71,7 +74,7 @@ class Answers:
         token = uuid.uuid4().hex
         if self._may_ask_redis():
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(self._patience_s):
                     known = await self._redis.reserve(asked, token, self._lease)
             except _AWAY as error:
                 self._away_until = time.monotonic() + _APART_S
@@ -99,7 +102,7 @@ class Answers:
             await self.release(claim)
             return
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 await claim.keeper.complete(claim.asked, claim.token, answer, KEPT)
         except (*_AWAY, StoreUnavailable) as error:
             _log.warning("an answer of %s is not kept: %s", claim.asked.route, type(error).__name__)
@@ -107,7 +110,7 @@ class Answers:
     async def release(self, claim: Claim) -> None:
         """Nothing is kept, and the key is free at once."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 await claim.keeper.release(claim.asked, claim.token)
         except (*_AWAY, StoreUnavailable) as error:
             _log.warning("a key of %s is held until its lease ends: %s", claim.asked.route, type(error).__name__)

@@ -1,5 +1,6 @@
 """The API on a real Postgres, with a recorder in place of the workflow engine."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -81,7 +82,7 @@ COUNTED = (
 
 @dataclass
 class FakeEngine:
-    """Answers as told and remembers what it was asked."""
+    """Answers as told and remembers what it was asked. `busy` holds it back until it is set."""
 
     admitted: list[MirrorOrderInput] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
@@ -89,9 +90,12 @@ class FakeEngine:
     error: Exception | None = None
     ended: bool = False
     cancel_finds: ManagerState = ManagerState.CANCELLED
+    busy: asyncio.Event | None = None
 
     async def admit(self, order: MirrorOrderInput) -> Admission | None:
         self.admitted.append(order)
+        if self.busy is not None:
+            await self.busy.wait()
         if self.error is not None:
             raise self.error
         if self.ended:
