@@ -18,6 +18,7 @@ from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
 from cli_tenants import app as tenants
+from cli_vaults import vaults as import_vaults
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -39,6 +40,7 @@ for command in (brokers, halt, halts, lift, login, logout, openapi, scopes, sim,
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
 app.add_typer(imports, name="import")
+imports.command("vaults")(import_vaults)
 
 DataDir = Annotated[Path, typer.Option("--data", envvar="VANTA_DATA", help="Where the embedded stack keeps its data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document with every URL and credential.")]

@@ -2,6 +2,7 @@
 
 VantaError
 ├── InvalidInput          a field of a request is wrong; names the field
+│   └── InvalidFile       a file is refused whole; names all of its faults
 ├── NotFound              no such entity for this tenant
 ├── OrderRefused          a guard refused a valid order; `code` is stable
 ├── ExitBreach            more was about to leave for a manager order than it was allotted
@@ -46,6 +47,14 @@ class InvalidInput(VantaError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class InvalidFile(InvalidInput):
+    """A file is refused whole. `faults` are all of them, each naming its place; as a field, it is the first."""
+
+    def __init__(self, faults: "list[InvalidInput]") -> None:
+        super().__init__(faults[0].field, faults[0].reason)
+        self.faults = tuple(faults)
 
 
 class NotFound(VantaError):
