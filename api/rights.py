@@ -10,6 +10,8 @@ _HEAD = """# Who may do what
 Written by `make openapi` from `domain/access.py` and the contract; a test holds it to them. What the roles are for, and
 what else decides: [gateway.md](gateway.md#who-may-do-what).
 """
+_BEARER = "HTTPBearer"  # as FastAPI names the scheme
+_OWN = "own"
 _COLUMNS = (*(role.value for role in Role), "program")
 
 
@@ -35,7 +37,9 @@ def _needed(operation: dict[str, Any]) -> tuple[str, list[str]]:
     """In words, and for each column whether it has that."""
     if "security" not in operation:
         return "nothing", ["yes"] * len(_COLUMNS)
-    scopes = [scope for one in operation["security"] for scopes in one.values() for scope in scopes]
+    if all(_BEARER not in one for one in operation["security"]):
+        return "a signature", [_OWN if role is Role.FOLLOWER else "" for role in Role] + [""]
+    scopes = [scope for one in operation["security"] for scope in one.get(_BEARER, ())]
     if not scopes:
         return "a token", ["yes"] * len(_COLUMNS)
     return " or ".join(f"`{scope}`" for scope in scopes), _whose(scopes)
@@ -45,7 +49,7 @@ def _whose(any_of: Iterable[str]) -> list[str]:
     """For each column whether it has one of the scopes: what only a follower has is good for what is his own."""
     of = [*(SCOPES[role] for role in Role), GRANTABLE]
     names = set(any_of)
-    return [("own" if have & names == {Scope.FOLLOWER_SELF} else "yes") if have & names else "" for have in of]
+    return [(_OWN if have & names == {Scope.FOLLOWER_SELF} else "yes") if have & names else "" for have in of]
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
