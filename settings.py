@@ -346,6 +346,8 @@ class ApiSettings(BaseModel):
     def _verdicts_come_first(self) -> Self:
         if self.request_timeout_s <= self.admit_timeout_s:
             raise ValueError("request_timeout_s must be longer than admit_timeout_s: an order's verdict is waited for")
+        if self.idempotency_lease_s <= self.request_timeout_s:
+            raise ValueError("idempotency_lease_s must be longer than request_timeout_s: else two may act under a key")
         return self
 
 

@@ -18,7 +18,10 @@ def _digest(*parts: str) -> str:
 
 
 def manager_order_id(tenant_id: str, idempotency_key: str) -> str:
-    """`M-…` from tenant and idempotency key: the same request is the same order."""
+    """`M-…` from tenant and idempotency key: the same request is the same order.
+
+    Of requests to the API the key is the caller's own, see `domain.requests.owned_key`.
+    """
     return f"M-{_digest('mo', tenant_id, idempotency_key)}"
 
 
