@@ -10,6 +10,7 @@ from temporalio import workflow
 
 QUEUE = "bench-engine"
 ROUND_TRIP_QUEUE = "bench-round-trip"
+UPDATE_QUEUE = "bench-update"
 PAGE = 500
 
 
@@ -62,3 +63,20 @@ class EmptyFollower:
     @workflow.run
     async def run(self) -> None:
         return None
+
+
+@workflow.defn
+class Updated:
+    """What an order's admission is to the engine: started together with an update, which is answered."""
+
+    def __init__(self) -> None:
+        self._admitted = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self._admitted)
+
+    @workflow.update
+    async def admit(self) -> bool:
+        self._admitted = True
+        return True

@@ -136,7 +136,7 @@ class Stack:
         *,
         ready: Callable[[], bool] | None = None,
         address: str = "",
-        ready_timeout_s: float = 60.0,
+        ready_timeout_s: float = 120.0,
     ) -> None:
         """Start one of the product's processes and wait for it; without a probe it is ready when the file named in its
         VANTA_READY_FILE exists.
@@ -245,7 +245,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         ready: Callable[[], bool] | None = None,
         address: str = "",
-        ready_timeout_s: float = 60.0,
+        ready_timeout_s: float = 120.0,
     ) -> ProcessSpec:
         ready_file = self.layout.run / f"{name}.ready"
         own = {**self.env(), "VANTA_READY_FILE": str(ready_file), **(env or {})}
