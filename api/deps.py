@@ -17,7 +17,8 @@ from domain.errors import NotFound
 _BEARER = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token of the tenant's user.")
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    # Without `async`, here and below, the framework would send each of these one-liners through a pool of threads.
     return cast("Services", request.state.services)
 
 
@@ -93,7 +94,7 @@ def mine(caller: Principal, follower_id: str | None) -> str | None:
     return caller.follower_id
 
 
-def _idempotency_key(request: Request) -> str:
+async def _idempotency_key(request: Request) -> str:
     return idempotency.key_of(request)
 
 
