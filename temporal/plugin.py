@@ -1,9 +1,11 @@
-"""What API, workers, tests and replay must share: the data converter and the sandbox's passthroughs."""
+"""What API, workers, tests and replay must share: the data converter, the sandbox's passthroughs, and traces."""
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from temporal.tracing import TraceInterceptor
 
 # Pure modules and value types: passing them through is safe and spares every workflow task their re-import. Nothing
 # here reads a clock, a file or a socket at import or in what workflows call.
@@ -18,4 +20,9 @@ class VantaPlugin(SimplePlugin):
     """One plugin for client, worker and replayer, so that none can disagree with another."""
 
     def __init__(self) -> None:
-        super().__init__("vanta", data_converter=pydantic_data_converter, workflow_runner=_runner)
+        super().__init__(
+            "vanta",
+            data_converter=pydantic_data_converter,
+            workflow_runner=_runner,
+            interceptors=[TraceInterceptor()],
+        )
