@@ -202,7 +202,9 @@ _PROBLEMS: Mapping[int, tuple[str, str, dict[str, Any]]] = {
     413: ("body-too-large", "The body must be at most 65536 bytes.", {"field": "body"}),
     415: ("unsupported-media-type", "Send Content-Type: application/json.", {"field": "Content-Type"}),
     422: ("invalid-input", "qty: must be a finite number above zero", {"field": "qty"}),
+    429: ("rate-limited", "read-user: more than 6000 requests in 60 s. Try again in 1 s.", {}),
     503: ("database-unavailable", "Try again in a few seconds.", {}),
+    504: ("timed-out", "No answer in time; whether it was done is not known.", {}),
 }
 
 

@@ -65,6 +65,7 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "list_signing_keys": _C.AUTH,
     "log_out": _C.WRITE,
     "get_me": _C.READ,
+    "get_entitlements": _C.READ,
     "list_users": _C.READ,
     "change_role": _C.WRITE,
     "remove_user": _C.WRITE,

@@ -71,15 +71,16 @@ _MEANS = {
     413: "The body is too large",
     415: "The body is not application/json",
     422: "A field is wrong (it is named), the order is refused, or the Idempotency-Key was used for another request",
-    429: "Too many of these at once; Retry-After says when to try again",
+    429: "Too many requests, or too many of these at once; Retry-After says when to try again",
     503: "A dependency does not answer and nothing was changed; try again",
+    504: "No answer in time; whether it was done is not known. Repeat it under the same Idempotency-Key",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of an operation; every operation may answer 401, 403, 422 and 503."""
+    """`responses` of an operation; every operation may answer 401, 403, 422, 429, 503 and 504."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    wanted = sorted({401, 403, 422, 503, *statuses})
+    wanted = sorted({401, 403, 422, 429, 503, 504, *statuses})
     return {status: {"description": _MEANS[status], "content": content} for status in wanted}
 
 
