@@ -59,7 +59,7 @@ async def test_a_bug_is_a_problem_without_a_trace_of_the_inside(settings: Settin
             yield replace(services, registry=broken, reads=broken, engine=broken)
 
     async with serve(settings, open_services=opened) as http:
-        answer = await http.get("/v1/vaults", headers=caller.only("vault:read"))
+        answer = await http.get("/v1/manager-orders", headers=caller.only("orders:read"))
         problem(answer, 500, "internal-error")
         assert "secret detail" not in answer.text
         assert 'status="500"' in (await http.get("/metrics")).text
