@@ -6,6 +6,7 @@ with each line switched off. The list is read from the code, so that a new metho
 
 import importlib
 import inspect
+import json
 import pkgutil
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -34,10 +35,11 @@ from adapters.store.overlays import OverlayStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from adapters.store.tenancy import TenantNotNamed, check_statement
-from domain import ids
+from domain import ids, vaultfile
 from domain.access import Role, TenantStatus
 from domain.admission import Halt
 from domain.books import Times
+from domain.confirmations import Confirmation
 from domain.credentials import Which
 from domain.dispatch import SealedKey
 from domain.enrolment import BrokerAccount, NewFollower, NewVault, Visibility
@@ -191,7 +193,8 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
             NewOverlay(OverlayKind.HALT, vault_id, params=Params(level=Halt.HALT_ALL)), once, "user:intruder"),
         "ExtendOverlay": ExtendOverlay(intruder, overlay_id, timedelta(minutes=50), "user:intruder"),
         "EndOverlay": EndOverlay(intruder, overlay_id, EndReason.CANCELLED, "user:intruder"),
-        "MirrorOrderInput": manager_order(intruder, vault_id),
+        "MirrorOrderInput": manager_order(intruder, vault_id), "Confirmation": Confirmation("c-1"), "digest": "x",
+        "entries": vaultfile.parse(json.dumps([{"vault_id": vault_id, "label": "Mine", "rails": ["fiat"]}])),
     }  # fmt: skip
 
 
