@@ -5,7 +5,8 @@
 `POST /v1/hooks/mirror/dispatch` (follower from the body) or `…/dispatch/{follower_id}` takes deliveries: both
 signature forms are verified, deliveries are processed once per `webhook-id`. `POST /control/followers/{follower_id}`
 with {"key": "whsec_…", "behaviour": {…}} registers a follower or changes its behaviour; `GET /received` reports. Test
-deliveries are answered as orders are and counted apart, under `GET /tests`: no order is made of them.
+deliveries are answered as orders are and counted apart, under `GET /tests`: no order is made of them. With
+`behaviour.call_back` it tells by signed callbacks what it has filled; `GET /callbacks` shows the answers to them.
 It has no authentication of its own: loopback only.
 """
 
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.errors import InvalidInput
 from domain.signing import WEBHOOK_ID, parse_secret, verify_standard, verify_vanta
+from simulators.calling import CallBack, CallBackAnswer, Calls
 
 DISPATCH = "/v1/hooks/mirror/dispatch"
 _MAX_ATTEMPTS_KEPT = 100
@@ -46,6 +48,7 @@ class Behaviour(BaseModel):
     delay_ms: int = Field(default=0, ge=0, le=60_000)
     fill_price: str | None = Field(default=None, description="ok: confirm the whole `qty_str` at this price.")
     answer: str | None = Field(default=None, description="ok: this body, as application/json.")
+    call_back: CallBack | None = Field(default=None, description="What is told after the answer, signed.")
 
 
 @dataclass(slots=True)
@@ -95,6 +98,7 @@ class Receiver:
         self._tests: OrderedDict[str, Delivery] = OrderedDict()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
+        self.calls = Calls()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,6 +108,7 @@ class Receiver:
         app.router.add_post("/control/followers/{follower_id}", self._control)
         app.router.add_get("/received", self._report)
         app.router.add_get("/tests", self._report_tests)
+        app.router.add_get("/callbacks", self._report_callbacks)
         app.router.add_get("/healthz", self._healthz)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -114,6 +119,7 @@ class Receiver:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing.set()
+        await self.calls.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -189,6 +195,9 @@ class Receiver:
         if how.delay_ms:
             await asyncio.sleep(how.delay_ms / 1000)
         if how.kind == "ok" or (how.times is not None and delivery.received > how.times):
+            if how.call_back is not None and not (delivery.test or delivery.processed):
+                key = self._followers[delivery.follower_id].keys[0]
+                self.calls.begin(how.call_back, key, delivery.delivery_id)
             delivery.process()
             return _ok(how, delivery)
         headers = {"Retry-After": how.retry_after} if how.retry_after is not None else {}
@@ -208,6 +217,12 @@ class Receiver:
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
+
+    async def call_back(
+        self, api: str, follower_id: str, fo_id: str, confirmation_id: str, told: dict[str, Any]
+    ) -> CallBackAnswer:
+        """Tell one thing of an order, signed with the follower's newest key. Raises aiohttp.ClientError."""
+        return await self.calls.tell(api, self._followers[follower_id].keys[0], fo_id, confirmation_id, told)
 
     async def _stream(self, request: web.Request, how: Behaviour) -> web.StreamResponse:
         """A 200 whose body is very long, or never ends at one byte per 20 ms."""
@@ -251,6 +266,9 @@ class Receiver:
     async def _report_tests(self, request: web.Request) -> web.Response:
         """`?follower_id=` says whose."""
         return web.json_response([asdict(d) for d in self.tests(request.query.get("follower_id", ""))])
+
+    async def _report_callbacks(self, _request: web.Request) -> web.Response:
+        return web.json_response([asdict(said) for said in self.calls.answers])
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from api.app import create_app
 from api.errors import from_domain
 from api.event_stream import EventStream
 from api.serving import Server
+from domain.access import Role
 from domain.errors import TooManyStreams
 from settings import LiveSettings, Settings
 from stack import Stack
@@ -29,6 +30,7 @@ from stack.probes import http_status
 from tests.adapters.store.orders import Floor
 from tests.api.conftest import Caller, problem
 from tests.api.events import Event, Watched, watching
+from tests.api.logins import log_in
 
 
 @pytest.fixture
@@ -128,18 +130,20 @@ async def test_a_server_that_stops_says_so_and_the_stream_goes_on_at_the_next(se
     assert [event.id for event in told if event.id is not None] == await order.logged()
 
 
-async def test_where_nothing_happens_a_comment_comes_and_a_token_that_expires_ends_it(
-    settings: Settings, floor: Floor
+async def test_where_nothing_happens_a_comment_comes_and_a_login_that_is_revoked_ends_it(
+    settings: Settings, floor: Floor, owner_execute: Callable[..., Awaitable[None]]
 ) -> None:
     order = await Watched.placed(floor, 1)
-    token = token_for(settings, floor.tenant_id, ttl_s=4 - settings.auth.leeway_s)
+    login = await log_in(floor.database, settings, floor.tenant_id, Role.AUDITOR)
     async with (
-        serving(settings, keep_alive_s=1, recheck_s=2) as (_, url),
-        watching(url, token, order.mo_id) as stream,
+        serving(settings, keep_alive_s=1, recheck_s=1) as (_, url),
+        watching(url, login.token, order.mo_id) as stream,
         asyncio.timeout(20),
     ):
+        while not (await anext(stream)).comment:
+            pass
+        await owner_execute("UPDATE sessions SET revoked_at = now() WHERE session_id = %s", login.session_id)
         heard = [event async for event in stream]
-    assert any(event.comment for event in heard)
     assert (heard[-1].name, heard[-1].data) == ("closed", {"reason": "access-ended", "reconnect": False})
 
 
