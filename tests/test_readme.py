@@ -45,7 +45,7 @@ def run(script: str, data: Path, receiver_port: str) -> tuple[int, str]:
             cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            code = shell.wait(180)
+            code = shell.wait(300)
         finally:
             _end(receiver_port)
             control.down(Layout(data))
