@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.common import Time
 from domain.errors import InvalidInput
 from domain.requests import Slice
 
@@ -28,7 +29,7 @@ class PageQuery(BaseModel):
 
 
 class SinceQuery(PageQuery):
-    since: AwareDatetime | None = Field(
+    since: Time | None = Field(
         default=None, description="Not older than this RFC 3339 time.", examples=["2026-01-31T12:00:00Z"]
     )
 

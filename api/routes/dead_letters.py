@@ -52,7 +52,8 @@ async def list_dead_letters(
     )
 
 
-@router.get("/{dead_letter_id}", operation_id="get_dead_letter", responses=problems(404))
+# An int in the path, so that GET …/purge has no such method, rather than being a strange id.
+@router.get("/{dead_letter_id:int}", operation_id="get_dead_letter", responses=problems(404))
 async def get_dead_letter(caller: OrderReader, services: ServicesDep, dead_letter_id: LetterId) -> DeadLetter:
     """One dead letter."""
     return DeadLetter.model_validate(await services.letters.get(caller.tenant_id, dead_letter_id))

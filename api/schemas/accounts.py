@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import Answer, Request
+from api.schemas.common import Answer, Request, Time
 
 KEY_NOTE = "Store it now: only its hash is kept, and nothing shows it again."
 UNSHOWN_NOTE = "The key was in the first answer and is not shown again; if it is lost, revoke it and create another."
@@ -35,7 +35,7 @@ class ServiceAccount(Answer):
 class NewApiKeyBody(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"expires_at": "2027-01-31T12:00:00Z"}, {}]})
 
-    expires_at: AwareDatetime | None = Field(default=None, description="None: it counts until it is revoked.")
+    expires_at: Time | None = Field(default=None, description="None: it counts until it is revoked.")
 
 
 class ApiKey(Answer):

@@ -1,9 +1,11 @@
 """Shapes that every answer shares."""
 
+import re
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from domain.sizing import plain
 
@@ -13,6 +15,19 @@ DecimalStr = Annotated[
     PlainSerializer(plain, return_type=str),
     WithJsonSchema({"type": "string", "format": "decimal"}),
 ]
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+
+
+def _rfc3339(value: object) -> object:
+    """Pydantic would take a number as seconds since 1970, and a date as its midnight: times that nobody meant."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise ValueError("must be an RFC 3339 time with its offset, like 2026-01-31T12:00:00Z")
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 
 
 class Answer(BaseModel):

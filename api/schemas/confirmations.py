@@ -1,8 +1,8 @@
 """A follower's callback on the wire."""
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import Answer, DecimalStr, Request
+from api.schemas.common import Answer, DecimalStr, Request, Time
 from domain.confirmations import Confirmation, Final
 from domain.errors import InvalidInput
 from domain.orders import FollowerState
@@ -16,7 +16,7 @@ class ConfirmedFill(Request):
     fill_id: str = Field(min_length=1, max_length=MAX_FILL_ID, description="The follower's own; it counts once.")
     qty: str = Field(pattern=_EXACT, description="Of this fill alone; above zero.", examples=["4"])
     price: str = Field(pattern=_EXACT, description="Above zero.", examples=["200.10"])
-    ts: AwareDatetime | None = Field(default=None, description="When it was executed, as the follower has it.")
+    ts: Time | None = Field(default=None, description="When it was executed, as the follower has it.")
 
 
 class ConfirmationBody(Request):

@@ -5,10 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StrictBool
+from pydantic import ConfigDict, Field, SecretStr, StrictBool
 
 import models
-from api.schemas.common import Answer, DecimalStr, Request
+from api.schemas.common import Answer, DecimalStr, Request, Time
 from api.schemas.kills import KillAcknowledgement
 from api.schemas.vaults import Money
 from domain.enrolment import MAX_LABEL, MAX_SCALE, MAX_URL, BrokerAccount, ConfirmBy, NewFollower, public_url
@@ -35,7 +35,7 @@ class BrokerBody(Request):
     key_id: Secret
     secret: Secret
     refresh_token: Secret | None = Field(default=None, description="Of an access token that expires; with expires_at.")
-    expires_at: AwareDatetime | None = Field(default=None, description="When `secret` expires.")
+    expires_at: Time | None = Field(default=None, description="When `secret` expires.")
 
     def to_domain(self) -> BrokerAccount:
         again = None if self.refresh_token is None else self.refresh_token.get_secret_value()

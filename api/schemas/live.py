@@ -90,7 +90,16 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "(StreamClosed), as they happen; each one's data is one line of JSON.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string", "description": "Server-sent events, UTF-8."},
+                "schema": {
+                    "type": "object",
+                    "description": "Each event of the stream; its data is one line of JSON, see x-event-data.",
+                    "properties": {
+                        "event": {"type": "string", "enum": list(DATA)},
+                        "id": {"type": "string"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                    "required": ["event", "data"],
+                },
                 # OpenAPI 3.1 has no words for the items of a stream.
                 "x-event-data": {
                     name: {"$ref": f"#/components/schemas/{model.__name__}"} for name, model in DATA.items()

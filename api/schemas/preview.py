@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import Answer, DecimalStr
+from api.schemas.common import Answer, DecimalStr, Time
 from api.schemas.orders import TraceStep
 from domain import follower_view
 
@@ -27,7 +27,7 @@ class PreviewQuery(BaseModel):
     conviction: str | None = Field(
         default=None, max_length=4_096, description="Of `meta`, as JSON.", examples=['{"score": 0.8}']
     )
-    asof: AwareDatetime | None = Field(
+    asof: Time | None = Field(
         default=None, description="As it would have been then; not in the future.", examples=["2026-01-31T12:00:00Z"]
     )
 
