@@ -200,9 +200,11 @@ _PROBLEMS: Mapping[int, tuple[str, str, dict[str, Any]]] = {
     404: ("not-found", "there is no vault V_alpha_k3v9q2xd", {"field": "vault_id"}),
     409: ("order-ended", "The order is settled; there is nothing to cancel.", {"field": "mo_id"}),
     413: ("body-too-large", "The body must be at most 65536 bytes.", {"field": "body"}),
+    414: ("uri-too-long", "Path and query must be at most 8192 bytes.", {}),
     415: ("unsupported-media-type", "Send Content-Type: application/json.", {"field": "Content-Type"}),
     422: ("invalid-input", "qty: must be a finite number above zero", {"field": "qty"}),
     429: ("rate-limited", "read-user: more than 6000 requests in 60 s. Try again in 1 s.", {}),
+    431: ("headers-too-large", "The headers must be at most 16384 bytes.", {}),
     503: ("database-unavailable", "Try again in a few seconds.", {}),
     504: ("timed-out", "No answer in time; whether it was done is not known.", {}),
 }

@@ -84,18 +84,20 @@ _MEANS = {
     404: "No such entity in the caller's tenant",
     409: "The entity's state does not allow it, or the first request under the Idempotency-Key is under way",
     413: "The body is too large",
+    414: "Path and query are too long",
     415: "The body is not application/json",
     422: "A field is wrong (it is named), the order is refused, or the Idempotency-Key was used for another request",
     429: "Too many requests, or too many of these at once; Retry-After says when to try again",
+    431: "The headers are too large",
     503: "A dependency does not answer and nothing was changed; try again",
     504: "No answer in time; whether it was done is not known. Repeat it under the same Idempotency-Key",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of an operation; every operation may answer 401, 403, 422, 429, 503 and 504."""
+    """`responses` of an operation; every operation may answer 401, 403, 414, 422, 429, 431, 503 and 504."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    wanted = sorted({401, 403, 422, 429, 503, 504, *statuses})
+    wanted = sorted({401, 403, 414, 422, 429, 431, 503, 504, *statuses})
     return {status: {"description": _MEANS[status], "content": content} for status in wanted}
 
 

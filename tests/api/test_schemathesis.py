@@ -40,7 +40,11 @@ CONFIG = {
         # field that needs another, an address that is not public, an order that a guard refuses. That each of these
         # answers names what is wrong is checked below in its place. 400 is what OAuth has for a code or a refresh token
         # that is well-formed and worth nothing (RFC 6749, 5.2).
-        "positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", "400", "401", "403", "404", "409", "422"]}
+        "positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", "400", "401", "403", "404", "409", "422"]},
+        # 413, 414 and 431 are refusals as well: of what is too long, before its fields are read.
+        "negative_data_rejection": {
+            "expected-statuses": ["400", "401", "403", "404", "405", "409", "413", "414", "415", "422", "431"]
+        },
     },
 }
 SCHEMA = schemathesis.openapi.from_dict(CONTRACT, config=SchemathesisConfig.from_dict(CONFIG))
