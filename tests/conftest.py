@@ -10,14 +10,6 @@ from settings import Settings
 from stack import Stack
 
 
-SLOW = tuple(Path(__file__).parent / name for name in ("integration", "stack", "machine"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that mostly wait for processes come first, so that none of them is alone at the end of a parallel run."""
-    items.sort(key=lambda item: not any(folder in item.path.parents for folder in SLOW))
-
-
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The embedded servers, migrated and bootstrapped; no API and no workers."""
