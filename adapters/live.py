@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from adapters.ending import wanted
 from adapters.store.progress import Piece, Place
 from domain.errors import StoreUnavailable, TooManyStreams
 from domain.progress import Progress, Told, is_over
 
 _log = logging.getLogger("vanta.live")
+_CLOSING_S = 5
 _AT_ONCE = 100  # feeds of one reading: with full pages, what it brings is some ten megabytes
 
 
@@ -126,7 +128,7 @@ class LiveOrders:
         self.stop()
         if self._polling is not None:
             self._polling.cancel()
-            await asyncio.wait({self._polling})
+            await asyncio.wait({self._polling}, timeout=_CLOSING_S)
 
     def _check_room(self, tenant_id: str) -> None:
         if self._taken[tenant_id] >= self._config.max_streams_per_tenant:
@@ -139,7 +141,7 @@ class LiveOrders:
             self._polling = asyncio.create_task(self._poll(), name="progress of orders")
 
     async def _poll(self) -> None:
-        while self._feeds:
+        while self._feeds and wanted():
             self._wake.clear()
             try:
                 hungry = [feed for feed in self._feeds if feed.hungry]

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 
+from adapters.ending import wanted
 from adapters.store.database import Database
 from domain.errors import StoreUnavailable
 from domain.requests import Answer, Asked
@@ -35,6 +36,7 @@ _RELEASE: LiteralString = f"""
     UPDATE idempotency_answers SET expires_at = now() WHERE {_MINE} AND token = %(token)s AND status IS NULL
 """
 _SWEEP_EVERY_S = 3_600
+_CLOSING_S = 5
 _log = logging.getLogger("vanta.idempotency")
 _SWEEP = text("SELECT sweep_idempotency_answers() AS gone")
 
@@ -90,12 +92,11 @@ async def swept(store: AnswerStore) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task}, timeout=_CLOSING_S)
 
 
 async def _keep_sweeping(store: AnswerStore) -> None:
-    while True:
+    while wanted():
         await asyncio.sleep(_SWEEP_EVERY_S)
         try:
             await store.sweep()
