@@ -4,6 +4,7 @@
 profile, secrets that are known defaults are refused. `.env.example` is generated from this file.
 """
 
+from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.entitlements import EVERYTHING, Entitlements, from_stored
 from domain.rate_limits import Quota, Rates, RouteClass
 from domain.routing import RoutingTerms
+from domain.subscriptions import Terms
+from domain.terms import Mode
 
 EMBEDDED_ONLY = "embedded-only"
 
@@ -321,9 +324,71 @@ class EntitlementSettings(BaseModel):
     exports: bool = Field(default=False, description="Files of orders, fills and audit events.")
     api_rate: int = Field(default=60, ge=0, description="Requests per minute.")
     public_vaults: bool = Field(default=False, description="Seeing the public vaults of other tenants.")
+    modes: list[str] = Field(
+        default_factory=lambda: [mode.value for mode in Mode], description="Followers may be in, as a JSON list."
+    )
 
     def to_domain(self) -> Entitlements:
         return from_stored(self.model_dump())
+
+
+class BillingSettings(BaseModel):
+    """What subscriptions are held to; days are of 24 hours."""
+
+    catalogue_path: Path | None = Field(default=None, description="YAML with the plans; none: the shipped one.")
+    grace_days: int = Field(default=7, ge=0, le=60, description="Access after a renewal that is not paid.")
+    unpaid_days: int = Field(default=30, ge=1, le=365, description="Then an unpaid subscription is given up.")
+    reminder_days: list[int] = Field(
+        default_factory=lambda: [1, 3, 6], description="After a renewal that is not paid, as a JSON list."
+    )
+    trial_reminder_days: int = Field(default=3, ge=0, le=30, description="Before a trial ends.")
+    look_again_s: int = Field(default=300, ge=1, description="After a payment system could not be read.")
+    look_every_s: int = Field(default=86_400, ge=60, description="Longest time between two readings of it.")
+    inbox_every_ms: int = Field(default=500, ge=10, description="Between two looks for events that nobody acted on.")
+    reconcile_every_s: int = Field(default=86_400, ge=60, description="Between two comparisons of all invoices.")
+    lookback_days: int = Field(default=40, ge=1, le=400, description="How old an invoice is compared.")
+    hook_tolerance_s: int = Field(default=300, ge=30, le=3_600, description="How far a signed time may be from ours.")
+
+    def terms(self) -> Terms:
+        return Terms(
+            timedelta(days=self.grace_days),
+            timedelta(days=self.unpaid_days),
+            tuple(timedelta(days=days) for days in sorted(set(self.reminder_days))),
+            timedelta(days=self.trial_reminder_days),
+            timedelta(seconds=self.look_again_s),
+            timedelta(seconds=self.look_every_s),
+        )
+
+
+class StripeSettings(BaseModel):
+    api_key: SecretStr = Field(default=SecretStr(""), description="Secret or restricted key; empty: no cards.")
+    webhook_secret: SecretStr = Field(default=SecretStr(""), description="Of the endpoint /v1/hooks/stripe.")
+    url: str = Field(default="https://api.stripe.com", description="A simulator's in the embedded profile.")
+    timeout_ms: int = Field(default=20_000, ge=100, le=80_000, description="Of a whole request.")
+    max_connections: int = Field(default=10, ge=1, description="Per process.")
+
+
+class BtcpaySettings(BaseModel):
+    url: str = Field(default="", description="Of the BTCPay Server; empty: no bitcoin.")
+    api_key: SecretStr = Field(default=SecretStr(""), description="Greenfield key of the store: invoices, refunds.")
+    store_id: str = Field(default="", description="Of the store.")
+    webhook_secret: SecretStr = Field(default=SecretStr(""), description="Of the webhook to /v1/hooks/btcpay.")
+    speed_policy: Literal["HighSpeed", "MediumSpeed", "LowMediumSpeed", "LowSpeed"] = Field(
+        default="MediumSpeed", description="A payment counts after 0 (1 if RBF), 1, 2, 6 confirmations."
+    )
+    lead_days: int = Field(default=7, ge=1, le=25, description="A period's invoice is made this long before it.")
+    expiration_minutes: int = Field(default=60, ge=5, le=1_440, description="How long an invoice's rate is held.")
+    monitoring_minutes: int = Field(default=1_440, ge=60, le=20_160, description="Late payments are seen this long.")
+    timeout_ms: int = Field(default=20_000, ge=100, le=80_000, description="Of a whole request.")
+    max_connections: int = Field(default=10, ge=1, description="Per process.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.url and not (
+            self.store_id and self.api_key.get_secret_value() and self.webhook_secret.get_secret_value()
+        ):
+            raise ValueError("a url needs store_id, api_key and webhook_secret")
+        return self
 
 
 class ApiSettings(BaseModel):
@@ -429,6 +494,9 @@ class Settings(BaseSettings):
     relay: RelaySettings = Field(default_factory=RelaySettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
     entitlements: EntitlementSettings = Field(default_factory=EntitlementSettings)
+    billing: BillingSettings = Field(default_factory=BillingSettings)
+    stripe: StripeSettings = Field(default_factory=StripeSettings)
+    btcpay: BtcpaySettings = Field(default_factory=BtcpaySettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)

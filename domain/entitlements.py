@@ -10,6 +10,7 @@ from typing import Any
 
 from domain.enrolment import BROKER_VENUES
 from domain.personas import PERSONAS
+from domain.terms import Mode
 
 # Subscriptions in these states grant what they list; past due is a time of grace.
 GRANTING = ("active", "trialing", "past_due")
@@ -20,7 +21,7 @@ class Entitlements:
     """The defaults grant nothing.
 
     Counts: `vaults`, `followers` of all vaults, `audit_retention_days`, `api_rate` in requests per minute. Lists:
-    `personas`, and `bridged_brokers` by venue. `public_vaults`: to see those of other tenants.
+    `personas`, `modes` of followers, and `bridged_brokers` by venue. `public_vaults`: to see those of other tenants.
     """
 
     vaults: int | None = 0
@@ -33,6 +34,7 @@ class Entitlements:
     exports: bool = False
     api_rate: int | None = 0
     public_vaults: bool = False
+    modes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a subscription stores it."""
@@ -51,6 +53,7 @@ EVERYTHING = Entitlements(
     exports=True,
     api_rate=None,
     public_vaults=True,
+    modes=tuple(sorted(Mode)),
 )
 
 

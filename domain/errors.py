@@ -19,6 +19,9 @@ VantaError
 ├── LoginRefused          somebody is not who he must be, or may not come in
 ├── InvalidGrant          a code or a refresh token is unknown, used, expired, or somebody else's
 ├── LoginUnavailable      no provider or no signing key is set up
+├── BillingError          a payment system could not do what it was asked (domain.billing)
+│   ├── BillingUnavailable  try again
+│   └── BillingRefused      it says no, and would again; `code` is stable
 ├── ProviderUnavailable   the identity provider does not give a usable answer
 └── VenueError            a broker or receiver could not answer a read or a cancel
     ├── VenueUnavailable  try again (time-out, 429, 5xx)

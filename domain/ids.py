@@ -76,6 +76,26 @@ def api_key_id(tenant_id: str, idempotency_key: str) -> str:
     return f"KEY-{_digest('api_key', tenant_id, idempotency_key)}"
 
 
+def subscription_id(tenant_id: str, idempotency_key: str) -> str:
+    """`SUB-…` from tenant and idempotency key: the same checkout is the same subscription."""
+    return f"SUB-{_digest('subscription', tenant_id, idempotency_key)}"
+
+
+def invoice_id(subscription: str, occasion: str) -> str:
+    """`IN-…`: of an invoice by what it is for, or by its id at the payment system that made it."""
+    return f"IN-{_digest('invoice', subscription, occasion)}"
+
+
+def refund_id(tenant_id: str, idempotency_key: str) -> str:
+    """`RF-…` from tenant and idempotency key: the same request gives back once."""
+    return f"RF-{_digest('refund', tenant_id, idempotency_key)}"
+
+
+def billing_difference_id(subscription: str, kind: str, ref: str) -> str:
+    """`BD-…`: one as long as it lasts."""
+    return f"BD-{_digest('billing_difference', subscription, kind, ref)}"
+
+
 def webhook_key_ref(follower: str) -> str:
     return f"whk/{follower}"
 

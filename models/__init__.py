@@ -1,6 +1,14 @@
 """SQLModel tables, nothing else. Every tenant-owned one carries `tenant_id`; migrations add row security."""
 
 from models.audit import AuditEvent, OutboxEvent
+from models.billing import (
+    BillingDifference,
+    BillingEntry,
+    BillingInvoice,
+    BillingRefund,
+    EntitlementOverride,
+    PaymentEvent,
+)
 from models.columns import Owned
 from models.delivery import Attempt, DeadLetter, Fill, ReceivedConfirmation
 from models.history import Drift, NavMark, PriceHistory, Reconciliation, RowHistory
@@ -18,9 +26,14 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "AuditEvent",
+    "BillingDifference",
+    "BillingEntry",
+    "BillingInvoice",
+    "BillingRefund",
     "Credential",
     "DeadLetter",
     "Drift",
+    "EntitlementOverride",
     "Fill",
     "Follower",
     "FollowerBalance",
@@ -42,6 +55,7 @@ __all__ = [
     "OutboxEvent",
     "Overlay",
     "Owned",
+    "PaymentEvent",
     "PlatformHalt",
     "Position",
     "Price",

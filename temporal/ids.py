@@ -7,6 +7,7 @@ INGEST = "ingest/os"
 MARKS = "marks/prices"
 REFRESH = "refresh/credentials"
 REFERENCE = "reference/data"
+BILLING = "reconcile-billing/all"
 
 
 def mirror(mo_id: str) -> str:
@@ -51,6 +52,10 @@ def parse_reconcile(schedule_id: str) -> str | None:
     """The vault of a schedule; None for a schedule of something else."""
     kind, _, vault_id = schedule_id.partition("/")
     return vault_id if kind == "reconcile" else None
+
+
+def subscription(subscription_id: str) -> str:
+    return f"subscription/{subscription_id}"
 
 
 def reconcile_now(vault_id: str, run_id: str) -> str:

@@ -5,6 +5,7 @@ FOLLOWERS = "vanta-followers"
 DISPATCH = "vanta-dispatch"
 RECONCILIATION = "vanta-reconciliation"
 STREAMS = "vanta-streams"
+BILLING = "vanta-billing"
 BROKER_PREFIX = "vanta-broker-"
 
 WEBHOOK_ROUTE = "webhook"

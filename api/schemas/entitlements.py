@@ -19,6 +19,7 @@ class EntitlementList(Answer):
     exports: bool
     api_rate: int | None = Field(description="Requests per minute.", examples=[600])
     public_vaults: bool = Field(description="Seeing the public vaults of other tenants.")
+    modes: list[str] = Field(description="That followers may be in.", examples=[["capped", "proportional", "shadow"]])
 
 
 class EntitlementsAnswer(Answer):

@@ -19,8 +19,8 @@ from tests.adapters.store.conftest import ACTOR
 
 assert models.__all__
 SHARED = {
-    "instruments", "login_attempts", "market_calendars", "market_sessions", "platform_halts", "price_history", "prices",
-    "senders",
+    "instruments", "login_attempts", "market_calendars", "market_sessions", "payment_events", "platform_halts",
+    "price_history", "prices", "senders",
 }  # fmt: skip
 OWNED = sorted(name for name in SQLModel.metadata.tables if name not in SHARED)
 READABLE = [name for name in OWNED if name != "outbox"]
