@@ -42,7 +42,10 @@ class Proration:
 
 
 def prorate(old_minor: int, new_minor: int, start: datetime, end: datetime, at: datetime) -> Proration:
-    """By the second, each of the two rounded half up to the minor unit, as Stripe does it.
+    """By the second, as Stripe does it, and each of the two rounded half up to the minor unit.
+
+    How Stripe rounds a half is not documented: of what is paid there its own invoice is what counts, and this may be
+    a unit beside it. Each line is rounded by itself, so a change there and back at one moment costs nothing.
 
     Raises ValueError where the period is empty or `at` lies outside of it.
     """
