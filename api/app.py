@@ -28,6 +28,7 @@ from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.objects import ObjectStore
+from adapters.payments.catalogue import load_catalogue
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
@@ -116,7 +117,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         live = LiveOrders(ProgressStore(database), settings.live)
         closing.push_async_callback(live.close)
         kept = AnswerStore(database)
-        plans = EntitlementStore(database, settings.unsubscribed)
+        plans = EntitlementStore(database, settings.unsubscribed, load_catalogue(settings.billing.catalogue_path))
         await closing.enter_async_context(swept(kept))
         yield Services(
             registry=Registry(database, box),

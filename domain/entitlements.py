@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from domain.enrolment import BROKER_VENUES
+from domain.errors import InvalidInput
 from domain.personas import PERSONAS
 from domain.terms import Mode
 
 # Subscriptions in these states grant what they list; past due is a time of grace.
 GRANTING = ("active", "trialing", "past_due")
+# Nobody has paid for these yet: whoever has no others has what somebody has that never subscribed.
+NOT_BEGUN = ("incomplete", "incomplete_expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,60 @@ def _read(value: Any, kind: Any) -> Any:
     return value if counted or value is None else _WRONG
 
 
+def checked(name: str, value: Any) -> Any:
+    """The value as it is stored. Raises InvalidInput for a name that is none, or a value that is not of its type."""
+    kinds = EVERYTHING.to_json()
+    if name not in kinds:
+        raise InvalidInput("name", f"there is no entitlement {name[:40]!r}; they are {', '.join(kinds)}")
+    read = from_stored({name: value}).to_json()[name]
+    if type(value) is not type(read) or value != read:  # to Python, False is 0
+        raise InvalidInput("value", f"of {name} cannot be {str(value)[:80]!r}: it takes {_takes(name)}")
+    whole = getattr(EVERYTHING, name)
+    if isinstance(whole, tuple) and (unknown := sorted(set(value) - set(whole))):
+        raise InvalidInput("value", f"of {name} does not know {', '.join(unknown)[:80]}: it takes {_takes(name)}")
+    return value
+
+
+def _takes(name: str) -> str:
+    whole = getattr(EVERYTHING, name)
+    if isinstance(whole, bool):
+        return "true or false"
+    return f"a list out of {', '.join(whole)}" if isinstance(whole, tuple) else "a whole number, or null for no limit"
+
+
+def granting(plan: Entitlements, status: str, *, close_only: bool, overrides: Mapping[str, Any]) -> Entitlements:
+    """What a subscription grants and stores: its plan with the tenant's overrides, as far as it is paid for."""
+    whole = overridden(plan, overrides)
+    if status in GRANTING and not close_only:
+        return whole
+    return NOTHING if status in NOT_BEGUN else reading_only(whole)
+
+
+def overridden(plan: Entitlements, overrides: Mapping[str, Any]) -> Entitlements:
+    """An override takes the place of what the plan says, be it more or less."""
+    return from_stored({**plan.to_json(), **overrides})
+
+
+def reading_only(whole: Entitlements) -> Entitlements:
+    """What stays to somebody who stopped paying: he sees all that he saw, and nothing of his grows."""
+    kept = ("audit_retention_days", "replay", "exports", "api_rate")
+    return replace(NOTHING, **{name: getattr(whole, name) for name in kept})
+
+
+def smaller(one: Entitlements, other: Entitlements) -> Entitlements:
+    """What both allow."""
+    first, second = one.to_json(), other.to_json()
+    return from_stored({name: _least(first[name], second[name]) for name in first})
+
+
+def _least(one: Any, other: Any) -> Any:
+    if isinstance(one, list):
+        return [item for item in one if item in other]
+    if isinstance(one, bool):
+        return one and other
+    return min((count for count in (one, other) if count is not None), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """What a tenant has at the moment, and by which subscription; None: it has none that grants anything."""
@@ -84,17 +141,3 @@ class Granted:
     entitlements: Entitlements
     plan_id: str | None = None
     status: str | None = None
-
-
-def granted(subscriptions: list[tuple[str, str, Mapping[str, Any]]], without: Entitlements) -> Granted:
-    """From (plan, status, stored entitlements) of the tenant's subscriptions, the one that counts first.
-
-    `without` is for a tenant that has none. One whose subscriptions have ended has what they leave, which is nothing.
-    """
-    for plan_id, status, stored in subscriptions:
-        if status in GRANTING:
-            return Granted(from_stored(stored), plan_id, status)
-    if not subscriptions:
-        return Granted(without)
-    plan_id, status, _ = subscriptions[0]
-    return Granted(NOTHING, plan_id, status)

@@ -139,7 +139,7 @@ def _entitlements(where: str, stored: Any) -> Entitlements:
         raise InvalidInput(where, f"lacks {', '.join(missing)}")
     read = from_stored(stored)
     for name, value in read.to_json().items():
-        if value != stored[name]:
+        if type(value) is not type(stored[name]) or value != stored[name]:  # to Python, False is 0
             raise InvalidInput(f"{where}.{name}", f"cannot be {stored[name]!r}")
     return read
 

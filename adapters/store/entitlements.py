@@ -1,26 +1,32 @@
-"""What a tenant's subscription grants it, read from its row."""
+"""What a tenant may use, as Postgres has it."""
 
-from sqlalchemy import case
-from sqlmodel import col, select
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
 
 from adapters.store.database import Database
-from domain.entitlements import GRANTING, Entitlements, Granted, granted
-from models import Subscription
+from domain.allowances import Rights, rights_of
+from domain.entitlements import Entitlements, Granted
+from domain.plans import Catalogue
+
+_RIGHTS = text("SELECT * FROM tenant_rights(:tenant)")
 
 
 class EntitlementStore:
     """`without`: what a tenant has that never subscribed."""
 
-    def __init__(self, database: Database, without: Entitlements) -> None:
+    def __init__(self, database: Database, without: Entitlements, catalogue: Catalogue) -> None:
         self._database = database
         self._without = without
+        self._catalogue = catalogue
 
     async def of(self, tenant_id: str) -> Granted:
-        """One that is in force before all others, then the one that was paid for longest."""
-        row = Subscription
-        in_force = case((col(row.status).in_(GRANTING), 0), else_=1)
-        latest = col(row.renewal_at).desc().nulls_last()
-        wanted = select(row).order_by(in_force, latest, col(row.subscription_id))
-        async with self._database.session(tenant_id) as session:
-            found = (await session.exec(wanted)).all()
-        return granted([(each.plan_id, each.status, each.entitlements) for each in found], self._without)
+        """In one round trip."""
+        row = await self._database.lookup(_RIGHTS, {"tenant": UUID(tenant_id)})
+        assert row is not None
+        return self._rights(row).granted
+
+    def _rights(self, row: Mapping[str, Any]) -> Rights:
+        return rights_of(row, self._catalogue, self._without)

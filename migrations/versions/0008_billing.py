@@ -202,6 +202,44 @@ def _across_tenants() -> None:
         $$
         """
     )
-    for function in ("subscription_of(text, text[])", "all_subscriptions(text, int)"):
+    # Whose overrides have run out, and so have to be brought in line.
+    op.execute(
+        """
+        CREATE FUNCTION overrides_due(until timestamptz) RETURNS TABLE (tenants uuid[])
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT array_agg(DISTINCT o.tenant_id) FROM public.entitlement_overrides o
+          WHERE o.ended_at IS NULL AND o.expires_at <= until
+        $$
+        """
+    )
+    # What a tenant has, in one row: of its subscription that counts, and what it was granted or refused besides. The
+    # tenant of a follower's vault asks it of the follower's subscriber.
+    op.execute(
+        """
+        CREATE FUNCTION tenant_rights(whose uuid) RETURNS TABLE (
+          plan_id text, plan_version int, status text, close_only boolean, entitlements jsonb,
+          scheduled_plan_id text, scheduled_plan_version int, overrides jsonb, overrides_over boolean
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT s.plan_id::text, s.plan_version, s.status::text, s.close_only, s.entitlements,
+            s.scheduled_plan_id::text, s.scheduled_plan_version, o.active, o.due
+          FROM (
+            SELECT coalesce(jsonb_object_agg(o.name, o.value -> 'value')
+                FILTER (WHERE o.expires_at IS NULL OR o.expires_at > now()), '{}') AS active,
+              coalesce(bool_or(o.expires_at <= now()), false) AS due
+            FROM public.entitlement_overrides o WHERE o.tenant_id = whose AND o.ended_at IS NULL
+          ) o LEFT JOIN LATERAL (
+            SELECT * FROM public.subscriptions s
+            WHERE s.tenant_id = whose AND s.status NOT IN ('incomplete', 'incomplete_expired')
+            ORDER BY s.status IN ('trialing', 'active', 'past_due') DESC, s.renewal_at DESC NULLS LAST,
+              s.subscription_id LIMIT 1
+          ) s ON true
+        $$
+        """
+    )
+    for function in (
+        "subscription_of(text, text[])", "all_subscriptions(text, int)", "overrides_due(timestamptz)",
+        "tenant_rights(uuid)",
+    ):  # fmt: skip
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vanta_app")

@@ -30,6 +30,7 @@ from adapters.kill.channel import open_redis
 from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
 from adapters.live import LiveOrders
+from adapters.payments.catalogue import load_catalogue
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore
 from adapters.store.confirmations import ConfirmationStore
@@ -390,7 +391,7 @@ async def client(
         await sender.start()
         logins = Logins(database, None, Sessions(database, None, Lifetimes(600, 600, 600)), keys=[])
         live = LiveOrders(ProgressStore(database), settings.live)
-        entitlements = EntitlementStore(database, EVERYTHING)
+        entitlements = EntitlementStore(database, EVERYTHING, load_catalogue())
         yield Services(
             entitlements=entitlements,
             directory=VaultDirectory(database, entitlements),

@@ -1,10 +1,22 @@
 """What is granted: typed, on purpose only, and by the subscription that is in force."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from domain.entitlements import EVERYTHING, GRANTING, NOTHING, Granted, from_stored, granted
+from domain.entitlements import (
+    EVERYTHING,
+    GRANTING,
+    NOT_BEGUN,
+    NOTHING,
+    Entitlements,
+    checked,
+    from_stored,
+    granting,
+    smaller,
+)
+from domain.errors import InvalidInput
 
 PRO = {**NOTHING.to_json(), "vaults": 3, "public_vaults": True, "personas": ["athena", "ares", "athena"]}
 
@@ -36,16 +48,54 @@ def test_lists_name_each_thing_once() -> None:
 
 
 @pytest.mark.parametrize("status", GRANTING)
-def test_a_subscription_in_force_grants_what_it_lists(status: str) -> None:
-    assert granted([("core", "canceled", {}), ("pro", status, PRO)], EVERYTHING) == Granted(
-        from_stored(PRO), "pro", status
-    )
+def test_an_override_takes_the_place_of_what_the_plan_says(status: str) -> None:
+    overrides = {"vaults": 7, "replay": False, "personas": [], "api_rate": None}
+    whole = granting(EVERYTHING, status, close_only=False, overrides=overrides)
+    assert whole == replace(EVERYTHING, vaults=7, replay=False, personas=())
 
 
-@pytest.mark.parametrize("status", ["unpaid", "paused", "canceled", "incomplete", "incomplete_expired", "later"])
-def test_a_subscription_that_is_not_in_force_grants_nothing_whatever_those_without_one_have(status: str) -> None:
-    assert granted([("pro", status, PRO)], EVERYTHING) == Granted(NOTHING, "pro", status)
+@pytest.mark.parametrize(
+    ("status", "close_only"), [("past_due", True), ("active", True), ("unpaid", False), ("paused", False)]
+)
+def test_past_its_grace_a_tenant_reads_and_nothing_of_it_grows_whatever_its_overrides(
+    status: str, *, close_only: bool
+) -> None:
+    whole = granting(EVERYTHING, status, close_only=close_only, overrides={"vaults": 7, "audit_retention_days": 40})
+    kept = Entitlements(audit_retention_days=40, replay=True, exports=True, api_rate=None)
+    assert whole == kept
+    assert granting(whole, status, close_only=close_only, overrides={}) == kept
 
 
-def test_who_never_subscribed_has_what_the_installation_says() -> None:
-    assert granted([], EVERYTHING) == Granted(EVERYTHING)
+@pytest.mark.parametrize("status", NOT_BEGUN)
+def test_before_it_is_paid_for_a_subscription_grants_nothing(status: str) -> None:
+    assert granting(EVERYTHING, status, close_only=False, overrides={"vaults": 7}) == NOTHING
+
+
+def test_the_smaller_of_two_is_what_both_allow() -> None:
+    one = replace(EVERYTHING, vaults=3, followers=None, personas=("ares", "athena"), replay=False)
+    other = replace(EVERYTHING, vaults=None, followers=9, personas=("athena", "apollo"), exports=False)
+    both = replace(EVERYTHING, vaults=3, followers=9, personas=("athena",), replay=False, exports=False)
+    assert smaller(one, other) == smaller(other, one) == both
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vaults", 0), ("vaults", None), ("replay", True), ("personas", ["athena"]), ("modes", []), ("api_rate", 5)],
+)
+def test_a_value_of_its_type_may_be_an_override(name: str, value: Any) -> None:
+    assert checked(name, value) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("vault", 3, "name"), ("vaults", -1, "value"), ("vaults", True, "value"), ("vaults", 1.0, "value"),
+        ("vaults", False, "value"), ("replay", 0, "value"),
+        ("vaults", "3", "value"), ("replay", None, "value"), ("replay", 1, "value"), ("personas", "athena", "value"),
+        ("personas", ["zeus"], "value"), ("personas", ["athena", "athena"], "value"), ("modes", [1], "value"),
+    ],
+)  # fmt: skip
+def test_what_is_no_value_of_its_type_is_refused_with_what_it_takes(name: str, value: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        checked(name, value)
+    assert refused.value.field == field

@@ -25,6 +25,7 @@ from sqlmodel import SQLModel, col, select
 import adapters.identity
 import adapters.store
 import models
+from adapters.payments.catalogue import load_catalogue
 from adapters.secretbox import SecretBox
 from adapters.store.credentials import Held
 from adapters.store.database import Database
@@ -32,6 +33,7 @@ from adapters.store.door import Door, Limits
 from adapters.store.entitlements import EntitlementStore
 from adapters.store.money import Peg
 from adapters.store.overlays import OverlayStore
+from adapters.store.overrides import NewOverride
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from adapters.store.tenancy import TenantNotNamed, check_statement
@@ -194,6 +196,7 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
         "ExtendOverlay": ExtendOverlay(intruder, overlay_id, timedelta(minutes=50), "user:intruder"),
         "EndOverlay": EndOverlay(intruder, overlay_id, EndReason.CANCELLED, "user:intruder"),
         "MirrorOrderInput": manager_order(intruder, vault_id), "Confirmation": Confirmation("c-1"), "digest": "x",
+        "NewOverride": NewOverride("vaults", 3, "x"),
         "entries": vaultfile.parse(json.dumps([{"vault_id": vault_id, "label": "Mine", "rails": ["fiat"]}])),
     }  # fmt: skip
 
@@ -207,7 +210,8 @@ def _store(name: str, database: Database, box: SecretBox) -> Any:
     given: dict[str, Any] = {
         "database": database, "box": box, "door": Door(**limits), "page_size": 500, **limits, "peg": Peg(),
         "max_age": timedelta(days=1), "event_bps": Decimal(1), "valid_for": timedelta(days=1), "provider": None,
-        "sessions": None, "keys": [], "without": EVERYTHING, "entitlements": EntitlementStore(database, EVERYTHING),
+        "sessions": None, "catalogue": load_catalogue(), "keys": [], "without": EVERYTHING,
+        "entitlements": EntitlementStore(database, EVERYTHING, load_catalogue()),
     }  # fmt: skip
     wanted = inspect.signature(STORES[name]).parameters
     if "limits" in wanted:
