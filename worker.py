@@ -33,11 +33,14 @@ from activities.refreshing import RefreshActivities
 from activities.sending import Sending
 from activities.stream_line import Means, Patience
 from activities.streams import StreamActivities, StreamLimits
+from activities.subscriptions import SubscriptionActivities
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.kill.channel import open_redis
 from adapters.kill.watch import KillWatch
 from adapters.objects import ObjectStore
+from adapters.payments.catalogue import load_catalogue
+from adapters.payments.registry import build_billers, close_billers
 from adapters.prices.registry import open_source
 from adapters.queue import QueueFile
 from adapters.reference import build_reference
@@ -62,6 +65,7 @@ from adapters.store.refreshing import RefreshStore
 from adapters.store.releasing import ReleaseStore
 from adapters.store.settlement import SettlementStore
 from adapters.store.streams import StreamStore
+from adapters.store.subscriptions import SubscriptionStore
 from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
 from domain.breaker import BreakerPolicy
@@ -74,6 +78,7 @@ from temporal.orders import MirrorOrders
 from temporal.reconciliations import Corrections, keep_schedules
 from temporal.streams import HeartbeatShards, OrderOwners
 from workflows.registry import ALL
+from workflows.subscription import SubscriptionWorkflow
 
 _log = logging.getLogger("vanta.worker")
 ROLES = ("orchestration", "followers", "dispatch", "relay")
@@ -148,7 +153,7 @@ async def followers(clients: Clients) -> list[Any]:
     # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
     tasks = clients.settings.dispatch.follower_tasks
     services = [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
-    return services + await _streams(clients)
+    return [*services, _billing(clients), *await _streams(clients)]
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -274,6 +279,19 @@ def _reconciliation(clients: Clients) -> Worker:
         reconciling.open_run, reconciling.reconcile_page, reconciling.close_run, refreshing.refresh_credentials,
     ]  # fmt: skip
     return _worker(clients, queues.RECONCILIATION, steps, ALL, settings.dispatch.follower_tasks)
+
+
+def _billing(clients: Clients) -> Worker:
+    """The workflows that own subscriptions, and what they ask of payment systems."""
+    settings = clients.settings
+    catalogue = load_catalogue(settings.billing.catalogue_path)
+    billers = build_billers(settings, catalogue)
+    clients.stack.push_async_callback(close_billers, billers)
+    store = SubscriptionStore(clients.database, catalogue)
+    billing = SubscriptionActivities(store, billers, catalogue, settings.billing.terms())
+    return _worker(
+        clients, queues.BILLING, billing.all(), [*ALL, SubscriptionWorkflow], settings.dispatch.follower_tasks
+    )
 
 
 async def _streams(clients: Clients) -> list[Worker]:

@@ -198,7 +198,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is true now: the subscription as it is to stand, invoices new or changed, and new lines of the account.
+    """What is true now: the subscription as it is to stand, invoices and refunds new or changed, new account lines.
 
     `notes` are for people, and go into the audit event.
     """
@@ -207,6 +207,7 @@ class Outcome:
     invoices: tuple[Invoice, ...] = ()
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
+    refunds: tuple[Refund, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

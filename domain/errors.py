@@ -7,6 +7,7 @@ VantaError
 ├── OrderRefused          a guard refused a valid order; `code` is stable
 ├── ExitBreach            more was about to leave for a manager order than it was allotted
 ├── Conflict              the entity's state does not allow it; `code` is stable
+├── Stale                 the entity has been changed since it was read; read it again
 ├── IdempotencyKeyReused  the key was already used for another request
 ├── LimiterUnavailable    requests cannot be counted, and this one must not be let in uncounted
 ├── RequestInFlight       the first request under the key is still being answered
@@ -99,6 +100,16 @@ class Conflict(VantaError):
         self.code = code
         self.reason = reason
         self.field = field
+
+
+class Stale(VantaError):
+    """Somebody else has changed the entity since it was read; nothing was written."""
+
+    retryable = True
+    code = "stale"
+
+    def __init__(self, entity: str, entity_id: str) -> None:
+        super().__init__(f"{entity} {entity_id!r} has been changed meanwhile")
 
 
 class IdempotencyKeyReused(VantaError):

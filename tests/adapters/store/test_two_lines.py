@@ -11,7 +11,7 @@ import pkgutil
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -36,10 +36,12 @@ from adapters.store.overlays import OverlayStore
 from adapters.store.overrides import NewOverride
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
+from adapters.store.subscriptions import SubscriptionStore
 from adapters.store.tenancy import TenantNotNamed, check_statement
 from domain import ids, vaultfile
 from domain.access import Role, TenantStatus
 from domain.admission import Halt
+from domain.billing import Account, Invoice, InvoiceKind, InvoiceStatus, Outcome, Provider, Subscription
 from domain.books import Times
 from domain.confirmations import Confirmation
 from domain.credentials import Which
@@ -56,6 +58,7 @@ from domain.redrive import LetterFilter
 from domain.requests import Once, Slice
 from domain.runs import OpenedRun, RunTotals
 from domain.streams import StreamAccount
+from domain.subscriptions import CheckoutWish
 from settings import Settings
 from tests.adapters.store.orders import EQUITY, Floor, manager_order
 from tests.adapters.store.test_freezing import expand
@@ -67,7 +70,10 @@ SECRET = "the-other-tenants"  # is in what the victim's rows say, so that an ans
 TAKES_WHAT_A_READ_GAVE = {
     "DispatchStore.record", "FindingStore.record", "LegStore.done", "LegStore.quoted", "HaltStore.halt_platform",
 }  # fmt: skip
-TENANTED = {"FlattenInput", "StartOverlay", "ExtendOverlay", "EndOverlay", "StreamAccount", "MirrorOrderInput"}
+TENANTED = {
+    "FlattenInput", "StartOverlay", "ExtendOverlay", "EndOverlay", "StreamAccount", "MirrorOrderInput",
+    "CheckoutWish", "Account",
+}  # fmt: skip
 
 
 def _stores() -> dict[str, type[Any]]:
@@ -129,7 +135,7 @@ async def victim(database: Database, registry: Registry, settings: Settings) -> 
     )
     run_id = ids.overlay_id(tenant_id, "run")
     await ReconciliationStore(database).open(tenant_id, floor.vault_id, run_id)
-    user_id = str(uuid.uuid4())
+    user_id, bought = str(uuid.uuid4()), await _subscribed(database, tenant_id)
     async with database.session(tenant_id) as session:
         session.add(models.User(user_id=uuid.UUID(user_id), tenant_id=uuid.UUID(tenant_id), email=SECRET, role="owner"))
     letter = await floor.rows(
@@ -143,9 +149,26 @@ async def victim(database: Database, registry: Registry, settings: Settings) -> 
         {
             "vault_id": floor.vault_id, "follower_id": follower_id, "bridged_id": made.row.follower_id, "mo_id": mo_id,
             "fo_id": fo_id, "overlay_id": overlay_id, "halt_id": overlay_id, "run_id": run_id, "user_id": user_id,
-            "dead_letter_id": letter[0]["dead_letter_id"], "once": once,
+            "dead_letter_id": letter[0]["dead_letter_id"], "once": once, **bought,
         },
     )  # fmt: skip
+
+
+async def _subscribed(database: Database, tenant_id: str) -> dict[str, str]:
+    """A subscription with an invoice."""
+    store, now = SubscriptionStore(database, load_catalogue()), datetime.now(UTC)
+    stored = await store.open(_checkout(tenant_id, ids.subscription_id(tenant_id, SECRET)), now)
+    held, invoice_id = stored.subscription, ids.invoice_id(stored.subscription.subscription_id, SECRET)
+    invoice = Invoice(
+        invoice_id, held.subscription_id, held.provider, InvoiceKind.PERIOD, InvoiceStatus.PAID, 100, paid_minor=100,
+        detail=SECRET,
+    )  # fmt: skip
+    await store.write(stored, Outcome(held, invoices=(invoice,)), (), now, actor=SECRET)
+    return {"subscription_id": held.subscription_id, "invoice_id": invoice_id}
+
+
+def _checkout(tenant_id: str, subscription_id: str) -> CheckoutWish:
+    return CheckoutWish(tenant_id, subscription_id, SECRET, "k", Provider.STRIPE, "core", 1, "x@example.com", "s", "c")
 
 
 @pytest.fixture(scope="module", params=["without the query layer's", "without row-level security"])
@@ -174,6 +197,8 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
     once = Once("intrusion", uuid.uuid4().hex, "f")
     sealed = SealedKey(f"cred/{follower_id}/alpaca", "k1", b"x", 1)
     run = OpenedRun(known["run_id"], now)
+    bought = Subscription(known["subscription_id"], intruder, "core", 1, Provider.STRIPE)
+    account = Account(bought, load_catalogue().current("core"))
     return {
         "tenant_id": intruder, "actor": "user:intruder", "once": once, "key": victim.tenant_id, "limit": 100,
         **{k: v for k, v in known.items() if k not in {"once", "bridged_id"}}, "follower_id": follower_id,
@@ -197,6 +222,8 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
         "EndOverlay": EndOverlay(intruder, overlay_id, EndReason.CANCELLED, "user:intruder"),
         "MirrorOrderInput": manager_order(intruder, vault_id), "Confirmation": Confirmation("c-1"), "digest": "x",
         "NewOverride": NewOverride("vaults", 3, "x"),
+        "CheckoutWish": replace(_checkout(intruder, known["subscription_id"]), actor="user:intruder"),
+        "Account": account, "Outcome": Outcome(account.subscription), "happened": [], "but": "SUB-x",
         "entries": vaultfile.parse(json.dumps([{"vault_id": vault_id, "label": "Mine", "rails": ["fiat"]}])),
     }  # fmt: skip
 
