@@ -1,1 +1,7 @@
-"""A BTCPay Server of one store: Greenfield API, webhooks, and a chain whose blocks come when they are told to."""
+"""A stand-in for a BTCPay Server of one store, on a chain that moves when it is told to."""
+
+from simulators.btcpay.delivery import Webhook
+from simulators.btcpay.server import BtcpayServer
+from simulators.btcpay.state import Speed, Status, Why
+
+__all__ = ["BtcpayServer", "Speed", "Status", "Webhook", "Why"]
