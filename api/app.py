@@ -28,7 +28,10 @@ from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.objects import ObjectStore
+from adapters.payments.btcpay_hooks import BtcpayHooks
 from adapters.payments.catalogue import load_catalogue
+from adapters.payments.hooks import HookReader, PaymentHooks
+from adapters.payments.stripe_hooks import StripeHooks, live_mode
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
@@ -40,6 +43,7 @@ from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
 from adapters.store.entitlements import EntitlementStore
 from adapters.store.halts import HaltStore
+from adapters.store.inbox import Inbox
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.money import Peg, RoutePreviews
@@ -69,6 +73,7 @@ from api.routes import (
     entitlements,
     follower_orders,
     halts,
+    hooks,
     manager_orders,
     members,
     overlays,
@@ -82,6 +87,7 @@ from api.routes import health as health_routes
 from api.routes import live as live_routes
 from api.services import Services
 from api.watching import Pace
+from domain.billing import Provider
 from settings import LiveSettings, RoutingSettings, S3Settings, Settings
 from temporal.client import connect
 from temporal.flattening import Flattener
@@ -152,6 +158,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             rates=settings.limits.rates(),
             logins=await closing.enter_async_context(open_logins(settings, database)),
             callbacks=Callbacks(ConfirmationStore(database), box),
+            hooks=PaymentHooks(hook_readers(settings), Inbox(database)),
             owners=WakeUps(temporal),
             live=live,
             pace=pace(settings.live),
@@ -160,6 +167,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             directory=VaultDirectory(database, plans),
             max_body_bytes=settings.api.max_body_bytes,
         )
+
+
+def hook_readers(settings: Settings) -> dict[Provider, HookReader]:
+    tolerance = timedelta(seconds=settings.billing.hook_tolerance_s)
+    stripe, btcpay = settings.stripe, settings.btcpay
+    live = live_mode(stripe.api_key.get_secret_value())
+    return {
+        Provider.STRIPE: StripeHooks(stripe.webhook_secret.get_secret_value(), tolerance=tolerance, live=live),
+        Provider.BTCPAY: BtcpayHooks(btcpay.webhook_secret.get_secret_value(), btcpay.store_id, tolerance=tolerance),
+    }
 
 
 def pace(config: LiveSettings) -> Pace:
@@ -281,6 +298,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         live_routes,
         follower_orders,
         confirmations,
+        hooks,
         dead_letters,
         reconciliations,
         overlays,

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api.methods import allowed
 from domain import errors
+from domain.payment_events import HookNotSetUp, HookRefused
 from temporal.orders import EngineUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,6 +39,8 @@ _STATUS: dict[type[errors.VantaError], int] = {
     errors.ProviderUnavailable: 503,
     errors.VenueUnavailable: 503,
     errors.VenueRefused: 502,
+    HookRefused: 400,
+    HookNotSetUp: 503,
 }
 _TITLES = {
     "invalid-input": "A field of the request is wrong",
@@ -60,6 +63,8 @@ _TITLES = {
     "too-many-keys": "Too many signing keys are in force",
     "fill-differs": "A fill is known with other figures",
     "invalid-signature": "The request is not signed by the order's follower",
+    "hook-refused": "The event was not taken",
+    "hook-not-set-up": "No event can be taken as long as a setting is missing",
     "order-not-sent": "The order has not been sent",
     "too-many-streams": "Too many streams of events are open",
     "unauthenticated": "The request needs a valid access token",

@@ -52,6 +52,8 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "list_follower_orders": _C.READ,
     "get_follower_order": _C.READ,
     "confirm_follower_order": _C.CALLBACK,
+    "receive_stripe_event": _C.CALLBACK,
+    "receive_btcpay_event": _C.CALLBACK,
     "list_dead_letters": _C.READ,
     "get_dead_letter": _C.READ,
     "redrive_dead_letters": _C.ORDER_ENTRY,

@@ -22,11 +22,21 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._payment_hooks = Counter(
+            "vanta_payment_hooks",
+            "Requests to the hooks of payment systems, by what became of them.",
+            ["provider", "outcome"],
+            registry=self._registry,
+        )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """`method`: one of a few known ones, as it is a label."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
+
+    def payment_hook(self, provider: str, outcome: str) -> None:
+        """Both are labels, and one of a few known ones."""
+        self._payment_hooks.labels(provider, outcome).inc()
 
     def render(self) -> bytes:
         return generate_latest(self._registry)

@@ -59,6 +59,8 @@ RULES: Mapping[str, Rule] = {
     "exchange_token": _NO_KEY,
     "log_out": _NO_KEY,  # nothing that is asked twice could do harm, and nothing may keep a thief logged in
     "confirm_follower_order": _NO_KEY,  # its webhook-id and the ids of its fills see to repeats
+    "receive_stripe_event": _NO_KEY,  # the event's own id sees to repeats
+    "receive_btcpay_event": _NO_KEY,
     "change_role": _PLAIN,
     "remove_user": _PLAIN,
     "end_follower_access": _PLAIN,

@@ -11,6 +11,7 @@ Written by `make openapi` from `domain/access.py` and the contract; a test holds
 what else decides: [gateway.md](gateway.md#who-may-do-what).
 """
 _BEARER = "HTTPBearer"  # as FastAPI names the scheme
+_FOLLOWERS = "FollowerSignature"
 _OWN = "own"
 _COLUMNS = (*(role.value for role in Role), "program")
 
@@ -38,7 +39,8 @@ def _needed(operation: dict[str, Any]) -> tuple[str, list[str]]:
     if "security" not in operation:
         return "nothing", ["yes"] * len(_COLUMNS)
     if all(_BEARER not in one for one in operation["security"]):
-        return "a signature", [_OWN if role is Role.FOLLOWER else "" for role in Role] + [""]
+        of_followers = any(_FOLLOWERS in one for one in operation["security"])
+        return "a signature", [_OWN if of_followers and role is Role.FOLLOWER else "" for role in Role] + [""]
     scopes = [scope for one in operation["security"] for scope in one.get(_BEARER, ())]
     if not scopes:
         return "a token", ["yes"] * len(_COLUMNS)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adapters.identity.login import Logins
     from adapters.identity.members import Members
     from adapters.live import LiveOrders
+    from adapters.payments.hooks import PaymentHooks
     from adapters.store.credentials import CredentialStore
     from adapters.store.directory import VaultDirectory
     from adapters.store.entitlements import EntitlementStore
@@ -148,6 +149,7 @@ class Services:
     rates: Mapping[RouteClass, Rates]
     logins: "Logins"
     callbacks: "Callbacks"
+    hooks: "PaymentHooks"
     owners: OwnerWaker
     live: "LiveOrders"
     pace: Pace

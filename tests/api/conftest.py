@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.brokers.alpaca import AlpacaBroker
@@ -31,6 +32,7 @@ from adapters.kill.switch import KillSwitch
 from adapters.limits import Limiter
 from adapters.live import LiveOrders
 from adapters.payments.catalogue import load_catalogue
+from adapters.payments.hooks import PaymentHooks
 from adapters.secretbox import SecretBox
 from adapters.store.answers import AnswerStore
 from adapters.store.confirmations import ConfirmationStore
@@ -41,6 +43,7 @@ from adapters.store.door import Door, limits_of
 from adapters.store.endpoints import TrialStore
 from adapters.store.entitlements import EntitlementStore
 from adapters.store.halts import HaltStore
+from adapters.store.inbox import Inbox
 from adapters.store.kills import KillStore
 from adapters.store.letters import DeadLetterStore
 from adapters.store.overlays import OverlayStore
@@ -54,7 +57,7 @@ from adapters.store.settlement import SettlementStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.callbacks import Callbacks
 from adapters.webhooks.trial import WebhookTester
-from api.app import create_app, pace, token_verifier
+from api.app import create_app, hook_readers, pace, token_verifier
 from api.readiness import Readiness
 from api.services import Services
 from domain.access import Role
@@ -74,6 +77,7 @@ from stack.dev_token import dev_token
 from temporal.orders import EngineUnavailable
 from tests.api.logins import Login, log_in
 
+STRIPE_SECRET, BTCPAY_SECRET = "whsec_of-the-tests", "btcpay-secret-of-the-tests"
 SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
 COUNTED = (
     "vaults", "followers", "manager_orders", "follower_orders", "audit_events", "idempotency_keys", "webhook_keys",
@@ -291,6 +295,13 @@ class WithState:
         await self._app({**scope, "state": dict(self._state)}, receive, send)
 
 
+def with_hooks(settings: Settings) -> Settings:
+    """With secrets by which payment systems sign."""
+    stripe = settings.stripe.model_copy(update={"webhook_secret": SecretStr(STRIPE_SECRET)})
+    btcpay = settings.btcpay.model_copy(update={"webhook_secret": SecretStr(BTCPAY_SECRET), "store_id": "STORE"})
+    return settings.model_copy(update={"stripe": stripe, "btcpay": btcpay})
+
+
 def roomy(settings: Settings) -> LimitSettings:
     """Limits that no test meets by chance."""
     names = [name for name in LimitSettings.model_fields if name.endswith(("_tenant", "_user", "_address"))]
@@ -425,6 +436,7 @@ async def client(
             rates=roomy(settings).rates(),
             logins=logins,
             callbacks=Callbacks(ConfirmationStore(database), box),
+            hooks=PaymentHooks(hook_readers(with_hooks(settings)), Inbox(database)),
             owners=owners,
             live=live,
             pace=pace(settings.live),

@@ -44,6 +44,8 @@ TABLE: Mapping[str, Row | Open] = {
     "get_health": Open("load balancers ask; it tells that the process answers, and nothing else"),
     "get_readiness": Open("load balancers ask; it names dependencies, no hosts"),
     "confirm_follower_order": Open("signed with the key of the order's follower, see tests/api/test_confirmations.py"),
+    "receive_stripe_event": Open("signed by Stripe with the endpoint's secret, see tests/api/test_hooks.py"),
+    "receive_btcpay_event": Open("signed by BTCPay with the webhook's secret, see tests/api/test_hooks.py"),
     # logins
     "begin_login": Open("who logs in has no token yet; it tells where to go, and nothing of any tenant"),
     "exchange_token": Open("who logs in has no token yet; the code, or the refresh token, is what is checked"),

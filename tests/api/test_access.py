@@ -34,7 +34,16 @@ CONTRACT = json.loads(openapi())
 OPERATIONS = operations(CONTRACT)
 GUARDED = {name: row for name, row in TABLE.items() if isinstance(row, Row)}
 every_operation = pytest.mark.parametrize("name", GUARDED)
-OPEN = {"get_health", "get_readiness", "begin_login", "confirm_follower_order", "exchange_token", "list_signing_keys"}
+OPEN = {
+    "receive_stripe_event",
+    "receive_btcpay_event",
+    "get_health",
+    "get_readiness",
+    "begin_login",
+    "confirm_follower_order",
+    "exchange_token",
+    "list_signing_keys",
+}
 FOLLOWERS_OWN = {name for name, row in GUARDED.items() if Scope.FOLLOWER_SELF in row.scopes}
 Rows = dict[str, tuple[int, str]]
 
