@@ -91,7 +91,7 @@ def _up_foreground(data: Path, ports: dict[str, int], *, servers_only: bool, as_
     from stack.view import progress
 
     report = progress(_console(error=as_json))
-    stack = Stack(data, ports=ports, report=report, login=True)
+    stack = Stack(data, ports=ports, report=report, login=True, billing=True)
     supervisor = Supervisor(stack, report, servers_only=servers_only)
     if not supervisor.run(lambda state: None if quiet else _show(state, as_json)):
         raise typer.Exit(130)

@@ -509,6 +509,10 @@ class Settings(BaseSettings):
             ("VANTA_POSTGRES__DSN", self.postgres.dsn),
             ("VANTA_S3__SECRET_KEY", self.s3.secret_key),
             ("VANTA_SECRETS__MASTER_KEYS", self.secrets.master_keys),
+            ("VANTA_STRIPE__API_KEY", self.stripe.api_key),
+            ("VANTA_STRIPE__WEBHOOK_SECRET", self.stripe.webhook_secret),
+            ("VANTA_BTCPAY__API_KEY", self.btcpay.api_key),
+            ("VANTA_BTCPAY__WEBHOOK_SECRET", self.btcpay.webhook_secret),
         ):
             if EMBEDDED_ONLY in secret.get_secret_value():
                 raise ValueError(f"{name} holds a value of the embedded profile; set one of your own")

@@ -39,6 +39,10 @@ class Credentials(BaseModel):
     s3_secret_key: str = Field(default_factory=_password, repr=False)
     master_key: str = Field(default_factory=_master_key, repr=False)
     signing_key: dict[str, str] = Field(default_factory=_signing_key, repr=False)
+    stripe_key: str = Field(default_factory=lambda: f"sk_test_{_password()}", repr=False)
+    stripe_hook: str = Field(default_factory=lambda: f"whsec_{_password()}", repr=False)
+    btcpay_key: str = Field(default_factory=_password, repr=False)
+    btcpay_hook: str = Field(default_factory=_password, repr=False)
 
     @property
     def jwks(self) -> str:
@@ -48,9 +52,8 @@ class Credentials(BaseModel):
 
 
 def load_credentials(path: Path) -> Credentials:
-    """Read the file, or make new credentials and write it (mode 600)."""
-    if path.exists():
-        return Credentials.model_validate_json(path.read_text())
-    made = Credentials()
-    write_private(path, made.model_dump_json(indent=1))
-    return made
+    """Read the file, make what is not in it yet, and write that back (mode 600)."""
+    found = Credentials.model_validate_json(path.read_text() if path.exists() else "{}")
+    if found.model_fields_set != set(Credentials.model_fields):
+        write_private(path, found.model_dump_json(indent=1))
+    return found

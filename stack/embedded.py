@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 from settings import Settings
 from stack import connection, control
+from stack.billing import billing_env, btcpay_spec, stripe_spec
 from stack.credentials import Credentials, load_credentials
 from stack.environment import env_file_text, load_settings, oidc_issuer, process_env, settings_env
 from stack.errors import StackError
@@ -42,8 +43,8 @@ class Stack:
 
     `ports` fixes some of `stack.ports.PORT_NAMES`; the others are free ones. `report(component, message)` hears of
     progress. `postgres_settings` are server settings on top of our own (statistics for a benchmark, say). `login`: with
-    an OpenID provider, and people to log in as; `start_login` brings them later. All methods that start something raise
-    StackError.
+    an OpenID provider, and people to log in as; `start_login` brings them later. `billing`: with simulators of the
+    payment systems; `start_billing` brings them later. All methods that start something raise StackError.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Stack:
         report: Report | None = None,
         postgres_settings: Mapping[str, str] | None = None,
         login: bool = False,
+        billing: bool = False,
     ) -> None:
         self.layout = Layout(data_dir.absolute())
         self._fixed = dict(ports or {})
         self._postgres_settings = dict(postgres_settings or {})
         self._login = login
+        self._billing = billing
         self._report = report or (lambda _component, _message: None)
         self._servers: dict[str, Process] = {}
         self._processes: dict[str, Process] = {}
@@ -119,6 +122,16 @@ class Stack:
             self._login = True
             self._start_all(self._servers, [self._oidc_spec()])
             self._settle()
+
+    def start_billing(self) -> None:
+        """The payment systems, for a stack without them; processes started from then on know them. Twice is once."""
+        if not self._billing:
+            self._billing = True
+            write_private(self.layout.env, env_file_text(self.env()))
+            self._start_all(self._servers, self._billing_specs())
+
+    def _billing_specs(self) -> list[ProcessSpec]:
+        return [make(self.layout, self._ports, self._secrets()) for make in (stripe_spec, btcpay_spec)]
 
     def _settle(self) -> None:
         from stack.seed import settle
@@ -206,7 +219,8 @@ class Stack:
 
     def env(self) -> dict[str, str]:
         """The VANTA_* variables that reach this stack."""
-        return settings_env(self._ports, self._secrets())
+        own = settings_env(self._ports, self._secrets())
+        return {**own, **billing_env(self._ports, self._secrets())} if self._billing else own
 
     def settings(self) -> Settings:
         return load_settings(self.layout.env)
@@ -228,6 +242,8 @@ class Stack:
     def _server_specs(self) -> Iterator[ProcessSpec]:
         """The slowest first; Postgres last, for its cluster may have to be made while the others come up."""
         layout, ports, secrets = self.layout, self._ports, self._secrets()
+        if self._billing:
+            yield from self._billing_specs()
         if self._login:
             yield self._oidc_spec()
         yield s3_spec(layout, ports, secrets)

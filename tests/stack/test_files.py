@@ -69,6 +69,14 @@ def test_credentials_are_random_and_kept(tmp_path: Path):
     assert first.signing_key["d"] != other.signing_key["d"]
 
 
+def test_what_a_later_version_needs_is_added_to_old_credentials_and_kept(tmp_path: Path):
+    path = tmp_path / "secrets.json"
+    first = load_credentials(path)
+    write_private(path, first.model_dump_json(exclude={"btcpay_key"}))
+    second = load_credentials(path)
+    assert load_credentials(path) == second == first.model_copy(update={"btcpay_key": second.btcpay_key})
+
+
 def test_the_public_keys_hold_no_private_part(tmp_path: Path):
     credentials = load_credentials(tmp_path / "secrets.json")
     assert credentials.signing_key["d"] not in credentials.jwks
