@@ -127,6 +127,7 @@ def _ours() -> list[web.RouteDef]:
     sub = "/v1/subscriptions"
     return [
         web.post("/v1/checkout/sessions", server.api_create(CheckoutSession, "")),
+        web.get("/v1/checkout/sessions", server.api_list_all(CheckoutSession, "/v1/checkout/sessions")),
         web.get("/v1/checkout/sessions/{id}", server.api_retrieve(CheckoutSession, "")),
         web.post("/v1/checkout/sessions/{id}/expire", _route(CheckoutSession._api_expire, "")),
         web.post("/v1/billing_portal/sessions", server.api_create(PortalSession, "")),

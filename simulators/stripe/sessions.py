@@ -8,7 +8,7 @@ from localstripe.errors import UserError
 
 from simulators.stripe.clock import clock
 from simulators.stripe.collecting import collect
-from simulators.stripe.objects import pages, without
+from simulators.stripe.objects import listed, pages, without
 from simulators.stripe.subscriptions import Subscription, tell
 
 _DAY_S = 86_400
@@ -93,6 +93,12 @@ class CheckoutSession(resources.StripeObject):
 
     def _export(self, expand: Any = None) -> dict[str, Any]:
         return without(super()._export(expand), "returns_to")
+
+    @classmethod
+    def _api_list_all(
+        cls, url: Any, customer: Any = None, status: Any = None, limit: Any = None, starting_after: Any = None
+    ) -> Any:
+        return listed(cls, url, limit, starting_after, customer=customer, status=status)
 
     @classmethod
     def _api_expire(cls, id: str) -> Any:

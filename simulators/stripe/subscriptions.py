@@ -46,6 +46,7 @@ class Subscription(resources.Subscription):
             resources.Coupon._api_retrieve(each["coupon"])
         # A trial, be it of no days, keeps localstripe from making its own invoice.
         self._periods = 0
+        self._all_or_nothing = False
         self.pause_collection: dict[str, Any] | None = None
         self.default_payment_method = card
         self._discounts: list[Discount] = []
@@ -133,8 +134,8 @@ class Subscription(resources.Subscription):
     def _on_initial_payment_failure_now(self, _invoice: Invoice) -> None:
         """It stays incomplete."""
 
-    def _on_recurring_payment_failure(self, invoice: Invoice) -> None:
-        if invoice.billing_reason == "subscription_cycle":
+    def _on_recurring_payment_failure(self, _invoice: Invoice) -> None:
+        if not self._all_or_nothing:
             self.status = "past_due"
             tell("customer.subscription.updated", self)
 
@@ -144,13 +145,26 @@ class Subscription(resources.Subscription):
         behaviour = given.pop("payment_behavior", "allow_incomplete")
         proration = given.pop("proration_behavior", "create_prorations")
         at = int(given.pop("proration_date", None) or clock.now())
-        known = {"items", "metadata", "cancel_at_period_end", "cancel_at", "pause_collection", "discounts"}
+        known = {
+            "items",
+            "billing_cycle_anchor",
+            "metadata",
+            "cancel_at_period_end",
+            "cancel_at",
+            "pause_collection",
+            "discounts",
+        }
         if unknown := sorted(given.keys() - known - _TAKEN - {"trial_end", "default_payment_method"}):
             raise UserError(400, f"Received unknown parameter: {unknown[0]}")
+        anew = (given.pop("billing_cycle_anchor", None) or {}).get("type") == "now"
         self._set(given)
         plan = _plan_of(given["items"]) if given.get("items") else None
         if plan is not None and plan != self.plan.id:
             self._change_plan(resources.Plan._api_retrieve(plan), str(proration), str(behaviour), at)
+        if anew:
+            self.billing_cycle_anchor, self._periods = clock.now(), 0
+            self._roll()
+            self._bill("subscription_update")
         tell("customer.subscription.updated", self)
 
     def _set(self, given: Mapping[str, Any]) -> None:
@@ -193,7 +207,9 @@ class Subscription(resources.Subscription):
             self._item(rounded(Decimal(plan.amount) * left / whole), plan, f"Remaining time on {plan.name}", at, end)
         if proration != "always_invoice" and not anew:
             return
+        self._all_or_nothing = behaviour == "error_if_incomplete"
         invoice = self._bill("subscription_update", items=anew)
+        self._all_or_nothing = False
         if invoice.status != "paid" and behaviour == "error_if_incomplete":
             undo(invoice)
             self.items._list, self.billing_cycle_anchor, self._periods = [old], anchor, periods
