@@ -36,8 +36,8 @@ status: $(STAMP) ## what runs, and where
 test: $(STAMP) ## every test, on the real embedded servers; two processes, each with servers of its own
 	@$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist worksteal
 
-soak: $(STAMP) ## random lives of a vault, many and long; SEEDS="100 101" STEPS=2000
-	@VANTA_MACHINE_SEEDS="$(or $(SEEDS),$(shell seq -s' ' 100 160))" VANTA_MACHINE_STEPS=$(or $(STEPS),1000) $(BIN)/python -m pytest tests/machine
+soak: $(STAMP) ## random lives of a vault and faults of brokers, many and long; SEEDS="100 101" STEPS=2000 RUNS=2000
+	@VANTA_MACHINE_SEEDS="$(or $(SEEDS),$(shell seq -s' ' 100 160))" VANTA_MACHINE_STEPS=$(or $(STEPS),1000) VANTA_FAULT_RUNS=$(or $(RUNS),2000) $(BIN)/python -m pytest tests/machine tests/adapters/brokers/test_random_faults.py
 
 lint: $(STAMP) ## format check, lint, types, import rules
 	@$(BIN)/ruff format --check .

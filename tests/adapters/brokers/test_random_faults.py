@@ -1,10 +1,12 @@
-"""2,000 seeded runs per venue of submit, look up, cancel and re-send under every fault, against what the venue booked.
+"""Hundreds of seeded runs a venue of submit, look up, cancel and re-send under every fault, against what it booked.
 
 A run fails where an order that should exist is there twice or not at all, where one is there that should not be, where
-fills do not add up, or where the state that was reached is not the venue's. Each fault is met at least 50 times.
+fills do not add up, or where the state that was reached is not the venue's. Each fault is met at least 5 times;
+`make soak` makes 2,000 runs, and meets each 50 times.
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,11 +22,11 @@ from tests.adapters.brokers.fates import READ_FAULTS, Fate, Orchestrator, insist
 from tests.adapters.brokers.harness import OPENERS, open_alpaca
 from tests.adapters.brokers.venue import HELD, PRICE, Venue
 
-RUNS = 2_000
+RUNS = int(os.environ.get("VANTA_FAULT_RUNS", "600"))
 LANES = 12  # venues of their own, with a clock each: in a lane nobody else moves it, and one order follows the other
 RUNS_PER_ACCOUNT = 20  # venues that cannot be asked for an id list the account's orders: a long list tests nothing more
 SEED = 20_240_607
-AT_LEAST = 50
+AT_LEAST = 50 if RUNS >= 2_000 else 5  # in few runs some are met by chance less often than others
 TRUE_STATUS = {
     State.FILLED: VenueStatus.FILLED,
     State.CANCELED: VenueStatus.CANCELLED,
