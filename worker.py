@@ -53,6 +53,7 @@ from adapters.store.door import limits_of
 from adapters.store.expansion import ExpansionStore
 from adapters.store.findings import FindingStore
 from adapters.store.flattening import FlattenStore
+from adapters.store.inbox import Inbox
 from adapters.store.ingestion import IngestionStore
 from adapters.store.kills import KillStore
 from adapters.store.legs import LegStore
@@ -75,8 +76,10 @@ from temporal import queues, schedules
 from temporal.client import connect
 from temporal.flattening import Owners
 from temporal.orders import MirrorOrders
+from temporal.payment_events import Drain, keep_draining
 from temporal.reconciliations import Corrections, keep_schedules
 from temporal.streams import HeartbeatShards, OrderOwners
+from temporal.subscriptions import Subscriptions
 from workflows.registry import ALL
 from workflows.subscription import SubscriptionWorkflow
 
@@ -153,7 +156,7 @@ async def followers(clients: Clients) -> list[Any]:
     # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
     tasks = clients.settings.dispatch.follower_tasks
     services = [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
-    return [*services, _billing(clients), *await _streams(clients)]
+    return [*services, _billing(clients), _inbox(clients), *await _streams(clients)]
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -292,6 +295,14 @@ def _billing(clients: Clients) -> Worker:
     return _worker(
         clients, queues.BILLING, billing.all(), [*ALL, SubscriptionWorkflow], settings.dispatch.follower_tasks
     )
+
+
+def _inbox(clients: Clients) -> Any:
+    """Wakes the workflows of the subscriptions that payment systems' events are about."""
+    settings = clients.settings
+    told = Subscriptions(clients.temporal, timeout_s=settings.api.admit_timeout_s)
+    every = timedelta(milliseconds=settings.billing.inbox_every_ms)
+    return _task(keep_draining(Drain(Inbox(clients.database), told.tell), every=every))
 
 
 async def _streams(clients: Clients) -> list[Worker]:

@@ -93,10 +93,13 @@ from temporal.client import connect
 from temporal.flattening import Flattener
 from temporal.orders import MirrorOrders
 from temporal.overlays import FlipModes
+from temporal.payment_events import Drain
 from temporal.reconciliations import Reconciler
 from temporal.redrives import Redrives
 from temporal.streams import WakeUps
+from temporal.subscriptions import Subscriptions
 
+_WAKE_TIMEOUT_S = 5  # nobody waits for it, and the worker tries again what fails
 OpenServices = Callable[[Settings], AbstractAsyncContextManager[Services]]
 _DESCRIPTION = """
 One manager order becomes one durable, explained, audited child order per follower.
@@ -159,6 +162,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             logins=await closing.enter_async_context(open_logins(settings, database)),
             callbacks=Callbacks(ConfirmationStore(database), box),
             hooks=PaymentHooks(hook_readers(settings), Inbox(database)),
+            inbox=Drain(Inbox(database), Subscriptions(temporal, timeout_s=_WAKE_TIMEOUT_S).tell),
             owners=WakeUps(temporal),
             live=live,
             pace=pace(settings.live),

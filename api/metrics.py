@@ -1,6 +1,8 @@
 """Counts and latencies of requests by route template, so that ids in paths do not multiply the series."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Admission takes milliseconds, a whole DAG seconds.
@@ -28,11 +30,23 @@ class Metrics:
             ["provider", "outcome"],
             registry=self._registry,
         )
+        self._payment_events = Gauge(
+            "vanta_payment_events",
+            "Events of payment systems in the inbox: pending until acted on, orphaned as nobody's.",
+            ["provider", "state"],
+            registry=self._registry,
+        )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """`method`: one of a few known ones, as it is a label."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
+
+    def payment_events(self, left: Mapping[tuple[str, str], int]) -> None:
+        """Counted in the database, so that every process tells the same."""
+        self._payment_events.clear()
+        for (provider, state), number in left.items():
+            self._payment_events.labels(provider, state).set(number)
 
     def payment_hook(self, provider: str, outcome: str) -> None:
         """Both are labels, and one of a few known ones."""

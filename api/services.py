@@ -73,6 +73,12 @@ class OwnerWaker(Protocol):
     async def venue_reported(self, owner: OrderOwner) -> None: ...
 
 
+class EventWaker(Protocol):
+    """What `temporal.payment_events.Drain` offers."""
+
+    async def wake(self, event_id: str) -> None: ...
+
+
 class Redriver(Protocol):
     """What `temporal.redrives.Redrives` offers."""
 
@@ -150,6 +156,7 @@ class Services:
     logins: "Logins"
     callbacks: "Callbacks"
     hooks: "PaymentHooks"
+    inbox: EventWaker
     owners: OwnerWaker
     live: "LiveOrders"
     pace: Pace

@@ -98,6 +98,18 @@ class PaymentEvent:
         return self.type in _TYPES[self.provider] and (self.object_ref or self.subject_ref) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class TakenEvent:
+    """`subscriptions`: tenant and id of each that it concerns. `tries` counts the looks, this one included."""
+
+    provider: Provider
+    event_id: str
+    type: str
+    tries: int
+    received_at: datetime
+    subscriptions: tuple[tuple[str, str], ...]
+
+
 def next_try(received_at: datetime, tries: int, now: datetime) -> datetime | None:
     """When to look again for whose an event is, after `tries` looks (from 1); None: it is nobody's."""
     if now - received_at >= _GIVE_UP:

@@ -10,6 +10,7 @@ from sqlmodel import Field, SQLModel
 from models.columns import Owned, identity, json, timestamp
 
 _TENANT = "tenants.tenant_id"
+_LEFT = "state = 'pending' OR state = 'orphaned'"
 _SUBSCRIPTION = "subscriptions.subscription_id"
 
 
@@ -125,7 +126,10 @@ class PaymentEvent(SQLModel, table=True):
     """
 
     __tablename__ = "payment_events"
-    __table_args__ = (Index("ix_payment_events_pending", "next_try_at", postgresql_where=text("state = 'pending'")),)
+    __table_args__ = (
+        Index("ix_payment_events_pending", "next_try_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_payment_events_left", "provider", "state", postgresql_where=text(_LEFT)),
+    )
 
     provider: str = Field(primary_key=True)
     event_id: str = Field(primary_key=True)

@@ -36,3 +36,7 @@ class PaymentHooks:
         event = self._readers[provider].read(headers, body, now)
         state = EventState.PENDING if event.concerns_us else EventState.IGNORED
         return Received(event, state, await self._inbox.store(event, state, now))
+
+    async def left(self) -> Mapping[tuple[str, str], int]:
+        """Of the inbox, how many events wait and how many are nobody's, by payment system and state."""
+        return await self._inbox.left()

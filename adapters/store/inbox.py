@@ -6,13 +6,12 @@ that dies leaves its own to the next.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.store.database import Database
 from domain.billing import Provider
-from domain.payment_events import EventState, PaymentEvent
+from domain.payment_events import EventState, PaymentEvent, TakenEvent
 
 _NOBODY = str(UUID(int=0))
 _LEASE = timedelta(seconds=30)
@@ -56,21 +55,9 @@ UPDATE payment_events SET next_try_at = %(at)s, note = %(note)s
 WHERE provider = %(provider)s AND event_id = %(event)s AND state = 'pending' AND tries = %(tries)s
 """
 _COUNT = """
-SELECT provider, state, count(*) AS events FROM payment_events WHERE state IN ('pending', 'orphaned')
+SELECT provider, state, count(*) AS events FROM payment_events WHERE state = 'pending' OR state = 'orphaned'
 GROUP BY provider, state
 """
-
-
-@dataclass(frozen=True, slots=True)
-class TakenEvent:
-    """`subscriptions`: tenant and id of each that it concerns. `tries` counts the looks, this one included."""
-
-    provider: Provider
-    event_id: str
-    type: str
-    tries: int
-    received_at: datetime
-    subscriptions: tuple[tuple[str, str], ...]
 
 
 class Inbox:

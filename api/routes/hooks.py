@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request, Security
+from fastapi import APIRouter, BackgroundTasks, Request, Security
 from fastapi.security import APIKeyHeader
 
 from api.body import documents, read_raw
@@ -43,12 +43,12 @@ _RESPONSES: Mapping[int | str, dict[str, Any]] = {
     openapi_extra=documents(StripeEventBody),
     dependencies=[Security(_STRIPE)],
 )
-async def receive_stripe_event(request: Request, services: ServicesDep) -> HookReceipt:
+async def receive_stripe_event(request: Request, services: ServicesDep, afterwards: BackgroundTasks) -> HookReceipt:
     """Take an event of Stripe's. Nothing of it is believed: it is stored by its id, and what it names is read anew.
 
     503 `hook-not-set-up` as long as the endpoint's secret is not in the settings: Stripe sends it again.
     """
-    return await _receive(Provider.STRIPE, request, services)
+    return await _receive(Provider.STRIPE, request, services, afterwards)
 
 
 @router.post(
@@ -58,15 +58,17 @@ async def receive_stripe_event(request: Request, services: ServicesDep) -> HookR
     openapi_extra=documents(BtcpayEventBody),
     dependencies=[Security(_BTCPAY)],
 )
-async def receive_btcpay_event(request: Request, services: ServicesDep) -> HookReceipt:
+async def receive_btcpay_event(request: Request, services: ServicesDep, afterwards: BackgroundTasks) -> HookReceipt:
     """Take an event of BTCPay Server's. A first delivery must be of now; a redelivery may be of any time before.
 
     503 `hook-not-set-up` as long as the webhook's secret is not in the settings: BTCPay sends it again.
     """
-    return await _receive(Provider.BTCPAY, request, services)
+    return await _receive(Provider.BTCPAY, request, services, afterwards)
 
 
-async def _receive(provider: Provider, request: Request, services: Services) -> HookReceipt:
+async def _receive(
+    provider: Provider, request: Request, services: Services, afterwards: BackgroundTasks
+) -> HookReceipt:
     count = services.metrics.payment_hook
     try:
         # Whatever it says it is: only the bytes that were signed count.
@@ -83,4 +85,6 @@ async def _receive(provider: Provider, request: Request, services: Services) -> 
         raise
     ignored = done.state is EventState.IGNORED
     count(provider, "repeated" if not done.new else "ignored" if ignored else "stored")
+    if done.new and not ignored:
+        afterwards.add_task(services.inbox.wake, done.event.event_id)
     return HookReceipt(event_id=done.event.event_id, state=done.state, repeated=not done.new)

@@ -162,6 +162,10 @@ def _inbox() -> None:
     op.create_index(
         "ix_payment_events_pending", "payment_events", ["next_try_at"], postgresql_where=sa.text("state = 'pending'")
     )
+    op.create_index(
+        "ix_payment_events_left", "payment_events", ["provider", "state"],
+        postgresql_where=sa.text("state = 'pending' OR state = 'orphaned'"),
+    )  # fmt: skip
 
 
 def _secure() -> None:

@@ -189,6 +189,16 @@ class FakeOwners:
         self.woken.append(owner)
 
 
+@dataclass
+class FakeInbox:
+    """Remembers which events it was asked to act on at once."""
+
+    woken: list[str] = field(default_factory=list)
+
+    async def wake(self, event_id: str) -> None:
+        self.woken.append(event_id)
+
+
 class FakeBank(AlpacaBroker):
     """A venue that knows one key; `down` is what it raises instead of answering."""
 
@@ -359,6 +369,11 @@ def owners() -> FakeOwners:
 
 
 @pytest.fixture(scope="session")
+def inbox() -> FakeInbox:
+    return FakeInbox()
+
+
+@pytest.fixture(scope="session")
 def bank() -> FakeBank:
     return FakeBank()
 
@@ -393,6 +408,7 @@ async def client(
     flattener: FakeFlattener,
     bank: FakeBank,
     owners: FakeOwners,
+    inbox: FakeInbox,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -436,6 +452,7 @@ async def client(
             rates=roomy(settings).rates(),
             logins=logins,
             callbacks=Callbacks(ConfirmationStore(database), box),
+            inbox=inbox,
             hooks=PaymentHooks(hook_readers(with_hooks(settings)), Inbox(database)),
             owners=owners,
             live=live,

@@ -12,7 +12,7 @@ from adapters.store.database import Database
 from api.app import hook_readers
 from settings import BtcpaySettings, Settings, StripeSettings
 from tests.adapters.payments.hooks import btcpay_event, btcpay_signature, raw, stripe_event, stripe_signature
-from tests.api.conftest import BTCPAY_SECRET, STRIPE_SECRET, problem
+from tests.api.conftest import BTCPAY_SECRET, STRIPE_SECRET, FakeInbox, problem
 
 BARE = {"stripe": StripeSettings(), "btcpay": BtcpaySettings()}
 PATHS = {"stripe": "/v1/hooks/stripe", "btcpay": "/v1/hooks/btcpay"}
@@ -43,7 +43,7 @@ async def outcomes(http: httpx.AsyncClient) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize(("provider", "make"), [("stripe", stripe_event), ("btcpay", btcpay_event)])
 async def test_an_event_is_stored_once_and_answered_however_often_it_comes(
-    client: httpx.AsyncClient, database: Database, provider: str, make: Any
+    client: httpx.AsyncClient, database: Database, inbox: FakeInbox, provider: str, make: Any
 ) -> None:
     event = make(datetime.now(UTC))
     before = len(await stored(database))
@@ -54,17 +54,20 @@ async def test_an_event_is_stored_once_and_answered_however_often_it_comes(
     assert len(rows) == before + 1
     [row] = [row for row in rows if row["event_id"] == answers[0].json()["event_id"]]
     assert (row["provider"], row["state"], row["tries"]) == (provider, "pending", 0)
+    assert inbox.woken.count(row["event_id"]) == 1
+    assert f'vanta_payment_events{{provider="{provider}",state="pending"}}' in (await client.get("/metrics")).text
 
 
 @pytest.mark.parametrize(("provider", "make"), [("stripe", stripe_event), ("btcpay", btcpay_event)])
 async def test_a_type_that_nobody_knows_is_stored_and_left_alone(
-    client: httpx.AsyncClient, database: Database, provider: str, make: Any
+    client: httpx.AsyncClient, database: Database, inbox: FakeInbox, provider: str, make: Any
 ) -> None:
     answer = await post(client, provider, make(datetime.now(UTC), "SomethingNew"))
     assert (answer.status_code, answer.json()["state"]) == (200, "ignored")
     [row] = [row for row in await stored(database) if row["event_id"] == answer.json()["event_id"]]
     assert row["state"] == "ignored"
     assert row["done_at"] is not None
+    assert row["event_id"] not in inbox.woken
 
 
 @pytest.mark.parametrize(("provider", "make"), [("stripe", stripe_event), ("btcpay", btcpay_event)])
