@@ -12,7 +12,6 @@ from simulators.btcpay.state import Invoice, PullPayment
 
 _PARTS = {"exactly": Decimal(1), "half": Decimal("0.5"), "double": Decimal(2)}
 _STYLE = "body{font:16px sans-serif;max-width:42em;margin:3em auto}td{padding:.2em 1em .2em 0}form{display:inline}"
-_SATOSHI = Decimal("0.00000001")
 
 
 class Pages:
@@ -40,7 +39,7 @@ class Pages:
         if part not in _PARTS:
             raise web.HTTPNotFound
         try:
-            self._ledger.pay(invoice.id, (invoice.due * _PARTS[part]).quantize(_SATOSHI))
+            self._ledger.pay(invoice.id, invoice.part(_PARTS[part]))
         except ValueError as error:
             raise web.HTTPConflict(text=str(error)) from error
         return self._back(invoice)

@@ -24,7 +24,6 @@ from simulators.btcpay.state import Clock, Invoice, Payment, Speed
 
 _HOST = "127.0.0.1"
 _LOOK_EVERY_S = 0.2
-_SATOSHI = Decimal("0.00000001")
 
 
 class BtcpayServer:
@@ -107,7 +106,7 @@ class BtcpayServer:
         self, invoice_id: str, bitcoin: Decimal | None = None, *, part: Decimal = Decimal(1), rbf: bool = False
     ) -> str:
         """`bitcoin`, or `part` of what is due in all; the payment's id. It is in no block yet."""
-        amount = (self.invoice(invoice_id).due * part).quantize(_SATOSHI) if bitcoin is None else bitcoin
+        amount = self.invoice(invoice_id).part(part) if bitcoin is None else bitcoin
         payment = self._ledger.pay(invoice_id, amount, rbf=rbf)
         self._changed()
         return payment.id

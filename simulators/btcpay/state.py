@@ -117,6 +117,10 @@ class Invoice:
         """The whole amount in bitcoin."""
         return (self.amount / self.rate).quantize(_SATOSHI, rounding=ROUND_UP)
 
+    def part(self, share: Decimal) -> Decimal:
+        """Of the whole, in bitcoin; upwards, so that two halves are all of it."""
+        return (self.due * share).quantize(_SATOSHI, rounding=ROUND_UP)
+
     @property
     def paid(self) -> Decimal:
         """In bitcoin, whatever its confirmations."""
