@@ -106,11 +106,13 @@ class Stack:
             raise
 
     def bootstrap(self, *, migrations: bool = True) -> None:
-        """Migrations, buckets, streams, search attributes, side by side."""
+        """Migrations, buckets, streams, search attributes, plans, side by side."""
         from stack.bootstrap import STEPS, migrate
 
         settings = self.settings()
-        chosen = {**STEPS, "migrations": migrate} if migrations else STEPS
+        chosen = {**STEPS, "migrations": migrate} if migrations else dict(STEPS)
+        if self._billing:
+            chosen["plans"] = self._sell
         with ThreadPoolExecutor(len(chosen)) as pool:
             _wait_all({name: pool.submit(step, settings) for name, step in chosen.items()}, self._report)
         if self._login:
@@ -129,6 +131,12 @@ class Stack:
             self._billing = True
             write_private(self.layout.env, env_file_text(self.env()))
             self._start_all(self._servers, self._billing_specs())
+            self._sell(self.settings())
+
+    def _sell(self, settings: Settings) -> None:
+        from stack.selling import sell
+
+        sell(settings)
 
     def _billing_specs(self) -> list[ProcessSpec]:
         return [make(self.layout, self._ports, self._secrets()) for make in (stripe_spec, btcpay_spec)]

@@ -31,6 +31,8 @@ def test_they_are_brought_later_told_where_events_go_and_keep_what_they_said_ove
     invoices = f"{found.btcpay.url}/api/v1/stores/{STORE}/invoices"
     invoice = httpx.post(invoices, json={"amount": "5"}, headers=bitcoin).json()
     customer = httpx.post(f"{found.stripe.url}/v1/customers", data={"name": "Somebody"}, headers=card).json()
+    core = httpx.get(f"{found.stripe.url}/v1/plans/vanta_core_v1", headers=card).json()
+    assert (core["amount"], core["interval"]) == (4_900, "month")
     for name in ("stripe", "btcpay"):
         stack.kill(name)
         stack.restart(name)
