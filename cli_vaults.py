@@ -45,13 +45,17 @@ def vaults(
 
 
 async def _import(data: Path, tenant_id: str, entries: "list[VaultEntry]", *, dry_run: bool) -> "list[ImportedVault]":
+    from adapters.payments.catalogue import load_catalogue
+    from adapters.store.allowances import Allowance
     from adapters.store.database import Database
     from adapters.store.vault_import import VaultImport
     from stack.environment import find_settings
 
-    database = Database(find_settings(data).postgres)
+    settings = find_settings(data)
+    allowance = Allowance(settings.unsubscribed, load_catalogue(settings.billing.catalogue_path))
+    database = Database(settings.postgres)
     try:
-        return await VaultImport(database).run(tenant_id, entries, actor=_ACTOR, dry_run=dry_run)
+        return await VaultImport(database, allowance).run(tenant_id, entries, actor=_ACTOR, dry_run=dry_run)
     finally:
         await database.close()
 

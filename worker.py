@@ -46,6 +46,7 @@ from adapters.queue import QueueFile
 from adapters.reference import build_reference
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
+from adapters.store.allowances import Allowance
 from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
@@ -126,7 +127,8 @@ async def run(settings: Settings, roles: Sequence[str]) -> None:
 async def orchestration(clients: Clients) -> list[Any]:
     """Manager orders' and overlays' workflows and the database steps around them."""
     settings = clients.settings
-    overlays = OverlayActivities(OverlayStore(clients.database))
+    allowance = Allowance(settings.unsubscribed, load_catalogue(settings.billing.catalogue_path))
+    overlays = OverlayActivities(OverlayStore(clients.database, allowance))
     steps = _mirroring(clients)
     steps += [overlays.start_overlay, overlays.extend_overlay, overlays.end_overlay]
     starter = MirrorOrders(clients.temporal, admit_timeout_s=settings.api.admit_timeout_s)

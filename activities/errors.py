@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from domain.errors import VantaError
+from domain.errors import NotEntitled, VantaError
 
 # What rides a failure lands in history and in the web UI; the limit keeps it far below a payload's.
 MAX_TEXT = 2_000
@@ -33,4 +33,7 @@ async def translated(*, but: tuple[type[VantaError], ...] = ()) -> AsyncIterator
     except but:
         raise
     except VantaError as error:
-        raise ApplicationError(str(error)[:MAX_TEXT], type=error.code, non_retryable=not error.retryable) from error
+        plans = error.plans if isinstance(error, NotEntitled) else ()
+        raise ApplicationError(
+            str(error)[:MAX_TEXT], *plans, type=error.code, non_retryable=not error.retryable
+        ) from error

@@ -33,6 +33,7 @@ from adapters.payments.catalogue import load_catalogue
 from adapters.payments.hooks import HookReader, PaymentHooks
 from adapters.payments.stripe_hooks import StripeHooks, live_mode
 from adapters.secretbox import SecretBox
+from adapters.store.allowances import Allowance
 from adapters.store.answers import AnswerStore, swept
 from adapters.store.calendars import CalendarStore
 from adapters.store.confirmations import ConfirmationStore
@@ -126,10 +127,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         live = LiveOrders(ProgressStore(database), settings.live)
         closing.push_async_callback(live.close)
         kept = AnswerStore(database)
-        plans = EntitlementStore(database, settings.unsubscribed, load_catalogue(settings.billing.catalogue_path))
+        catalogue = load_catalogue(settings.billing.catalogue_path)
+        plans = EntitlementStore(database, settings.unsubscribed, catalogue)
+        allowance = Allowance(settings.unsubscribed, catalogue)
         await closing.enter_async_context(swept(kept))
         yield Services(
-            registry=Registry(database, box),
+            registry=Registry(database, box, allowance),
             reads=Reads(database),
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
@@ -149,7 +152,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             kills=KillSwitch(KillStore(database), redis),
             halts=HaltStore(database),
             flattener=Flattener(temporal, timeout_s=settings.api.admit_timeout_s),
-            overlays=OverlayStore(database),
+            overlays=OverlayStore(database, allowance),
             flips=FlipModes(temporal, timeout_s=settings.api.admit_timeout_s),
             readiness=_readiness(settings, database, temporal),
             gate=Gate(database, token_verifier(settings), sessionless=settings.is_embedded),

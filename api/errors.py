@@ -46,6 +46,7 @@ _TITLES = {
     "invalid-input": "A field of the request is wrong",
     "malformed-json": "The body is not JSON",
     "not-found": "There is no such thing",
+    "not-entitled": "The plan does not allow this",
     "order-refused": "The order was refused",
     "order-ended": "The order has ended",
     "order-lost": "The order's outcome is not known",
@@ -188,6 +189,7 @@ def install(app: FastAPI) -> None:
     """Register the handlers. What none of them knows becomes `internal-error` in api.middleware."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(errors.VantaError, _on_domain)
+    app.add_exception_handler(errors.NotEntitled, _on_not_entitled)
     app.add_exception_handler(EngineUnavailable, _on_engine)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
@@ -206,6 +208,12 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_domain(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.VantaError)
     return from_domain(error).response(request_id(request))
+
+
+async def _on_not_entitled(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.NotEntitled)
+    problem = Problem(403, error.code, str(error), entitlement=error.entitlement, plans=error.plans)
+    return problem.response(request_id(request))
 
 
 async def _on_engine(request: Request, error: Exception) -> Response:

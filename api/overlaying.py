@@ -9,7 +9,7 @@ from api.errors import Problem
 from api.services import Services
 from domain import ids
 from domain.access import Principal
-from domain.errors import IdempotencyKeyReused, InvalidInput
+from domain.errors import IdempotencyKeyReused, InvalidInput, NotEntitled
 from domain.flip_mode import EndOverlay, Extension, StartOverlay
 from domain.overlays import TTL, EndReason, NewOverlay, OverlayKind
 from domain.requests import Once
@@ -19,7 +19,8 @@ from models import Overlay
 async def start(services: Services, caller: Principal, key: str, new: NewOverlay, digest: str) -> tuple[Overlay, bool]:
     """The overlay, and whether an earlier request under the key has started it.
 
-    Raises InvalidInput and NotFound, after which nothing has changed, IdempotencyKeyReused, and EngineUnavailable.
+    Raises InvalidInput, NotFound, NotEntitled, IdempotencyKeyReused, after which nothing has changed, and
+    EngineUnavailable.
     """
     new.check()
     assert new.vault_id is not None
@@ -28,7 +29,7 @@ async def start(services: Services, caller: Principal, key: str, new: NewOverlay
     if new.kind not in TTL:
         made = await services.overlays.start(start)
         return made.row, made.replayed
-    known = await services.overlays.before_starting(caller.tenant_id, new.vault_id, new.follower_id, once)
+    known = await services.overlays.before_starting(start)
     if known is not None:
         return known, True
     try:
@@ -41,7 +42,7 @@ async def start(services: Services, caller: Principal, key: str, new: NewOverlay
 
 
 async def extend(services: Services, caller: Principal, vault_id: str, overlay_id: str, ttl: timedelta) -> Overlay:
-    """Raises NotFound, InvalidInput for the time or for what is over or has no time, and EngineUnavailable."""
+    """Raises NotFound, NotEntitled, InvalidInput for the time or for what is over or has no time, EngineUnavailable."""
     row = await services.overlays.get(caller.tenant_id, overlay_id, vault_id=vault_id)
     kind = OverlayKind(row.kind)
     services.overlays.check_extension(row, ttl)
@@ -82,6 +83,9 @@ def _refused(error: WorkflowUpdateFailedError) -> Exception:
         return InvalidInput(field, reason)
     if cause.type == IdempotencyKeyReused.code:
         return IdempotencyKeyReused(cause.message)
+    if cause.type == NotEntitled.code:
+        name, _, reason = cause.message.partition(": ")
+        return NotEntitled(name, reason, list(cause.details))
     if cause.type == "not-found":
         return Problem(404, "not-found", cause.message)
     return Problem(503, "engine-unavailable", "The overlay could not be changed in time; try again.")

@@ -4,6 +4,7 @@ VantaError
 ├── InvalidInput          a field of a request is wrong; names the field
 │   └── InvalidFile       a file is refused whole; names all of its faults
 ├── NotFound              no such entity for this tenant
+├── NotEntitled           the tenant's plan does not allow it; names the plans that would
 ├── OrderRefused          a guard refused a valid order; `code` is stable
 ├── ExitBreach            more was about to leave for a manager order than it was allotted
 ├── Conflict              the entity's state does not allow it; `code` is stable
@@ -70,6 +71,18 @@ class NotFound(VantaError):
         super().__init__(f"no {entity} {entity_id!r}")
         self.entity = entity
         self.entity_id = entity_id
+
+
+class NotEntitled(VantaError):
+    """The tenant's plan does not allow it. `plans`: the ids of those that would, cheapest first."""
+
+    code = "not-entitled"
+
+    def __init__(self, entitlement: str, reason: str, plans: "list[str]") -> None:
+        super().__init__(f"{entitlement}: {reason}")
+        self.entitlement = entitlement
+        self.reason = reason
+        self.plans = plans
 
 
 class OrderRefused(VantaError):

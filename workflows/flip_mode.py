@@ -183,7 +183,7 @@ def _told(error: FailureError, otherwise: str) -> ApplicationError:
     """What the caller that waits in an update hears."""
     cause = error.cause if isinstance(error, ActivityError) else error  # a local one comes as it is
     if isinstance(cause, ApplicationError) and cause.type:
-        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
+        return ApplicationError(cause.message, *cause.details, type=cause.type, non_retryable=True)
     return ApplicationError(str(cause), type=otherwise, non_retryable=True)
 
 

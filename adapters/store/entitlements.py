@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
+from adapters.store.allowances import RIGHTS
 from adapters.store.database import Database
 from domain.allowances import Rights, rights_of
 from domain.entitlements import Entitlements, Granted
 from domain.plans import Catalogue
-
-_RIGHTS = text("SELECT * FROM tenant_rights(:tenant)")
 
 
 class EntitlementStore:
@@ -24,7 +21,7 @@ class EntitlementStore:
 
     async def of(self, tenant_id: str) -> Granted:
         """In one round trip."""
-        row = await self._database.lookup(_RIGHTS, {"tenant": UUID(tenant_id)})
+        row = await self._database.lookup(RIGHTS, {"tenant": UUID(tenant_id)})
         assert row is not None
         return self._rights(row).granted
 

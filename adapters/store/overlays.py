@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 import models
 from adapters.store import kills
+from adapters.store.allowances import UNLIMITED, Allowance
 from adapters.store.database import Database
 from adapters.store.entities import emit, insert_new, require
 from adapters.store.once import find_earlier, keep
@@ -20,7 +21,7 @@ from domain.admission import Halt
 from domain.errors import NotFound
 from domain.flip_mode import EndOverlay, ExtendOverlay, StartOverlay
 from domain.overlays import EndReason, Overlay, OverlayKind, Params, extended
-from domain.requests import Once, Slice
+from domain.requests import Slice
 from models import Vault
 
 _CREATED = 201
@@ -40,10 +41,14 @@ class Started:
 
 
 class OverlayStore:
-    """NotFound is raised for another tenant's ids as for unknown ones. All times are the database's."""
+    """NotFound is raised for another tenant's ids as for unknown ones. All times are the database's.
 
-    def __init__(self, database: Database) -> None:
+    Flips and boosts that the plan does not allow raise NotEntitled, also where one would last longer.
+    """
+
+    def __init__(self, database: Database, allowance: Allowance = UNLIMITED) -> None:
         self._database = database
+        self._allowance = allowance
 
     async def start(self, start: StartOverlay) -> Started:
         """Once per key. Raises InvalidInput, NotFound for vault or follower, and IdempotencyKeyReused."""
@@ -54,6 +59,7 @@ class OverlayStore:
             if earlier is not None:
                 return Started(models.Overlay.model_validate(earlier.response), replayed=True)
             await require_scope(session, start.tenant_id, new.vault_id, new.follower_id)
+            await self._allowance.overlay(session, start.tenant_id, new.kind, new.params.persona)
             now = await _now(session)
             row = models.Overlay(
                 overlay_id=start.overlay_id, tenant_id=UUID(start.tenant_id), vault_id=new.vault_id,
@@ -71,15 +77,15 @@ class OverlayStore:
             keep(session, start.tenant_id, start.once, _CREATED, row.model_dump(mode="json"))
             return Started(row, replayed=False)
 
-    async def before_starting(
-        self, tenant_id: str, vault_id: str, follower_id: str | None, once: Once
-    ) -> models.Overlay | None:
-        """The overlay as an earlier request under the key started it. Raises NotFound and IdempotencyKeyReused."""
-        async with self._database.session(tenant_id) as session:
-            earlier = await find_earlier(session, tenant_id, once)
+    async def before_starting(self, start: StartOverlay) -> models.Overlay | None:
+        """The overlay as an earlier request under the key started it. Raises as `start` does."""
+        new = start.new
+        async with self._database.session(start.tenant_id) as session:
+            earlier = await find_earlier(session, start.tenant_id, start.once)
             if earlier is not None:
                 return models.Overlay.model_validate(earlier.response)
-            await require_scope(session, tenant_id, vault_id, follower_id)
+            await require_scope(session, start.tenant_id, new.vault_id, new.follower_id)
+            await self._allowance.overlay(session, start.tenant_id, new.kind, new.params.persona)
             return None
 
     async def extend(self, change: ExtendOverlay) -> Overlay:
@@ -89,6 +95,9 @@ class OverlayStore:
             before = row.expires_at
             row.expires_at = extended(to_domain(row), change.ttl, await _now(session))
             if row.expires_at != before:
+                await self._allowance.overlay(
+                    session, change.tenant_id, OverlayKind(row.kind), row.params.get("persona")
+                )
                 session.add(row)
                 was = {"expired_at_before": None if before is None else before.isoformat()}
                 await _tell(session, row, "overlay_extended", change.actor, was)

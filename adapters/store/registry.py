@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.secretbox import SecretBox
 from adapters.store import kills
+from adapters.store.allowances import UNLIMITED, Allowance
 from adapters.store.database import Database
 from adapters.store.enrolment import (
     changed_settings,
@@ -61,12 +62,14 @@ class Created(Generic[_T]):
 class Registry:
     """Reads raise NotFound for another tenant's ids as for unknown ones; creations raise InvalidInput and
 
-    IdempotencyKeyReused, and write their audit and outbox events in the same transaction.
+    IdempotencyKeyReused, and write their audit and outbox events in the same transaction. What the plan does not allow
+    raises NotEntitled.
     """
 
-    def __init__(self, database: Database, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: SecretBox, allowance: Allowance = UNLIMITED) -> None:
         self._database = database
         self._box = box
+        self._allowance = allowance
 
     async def ensure_tenant(self, tenant_id: str, name: str, *, actor: str) -> None:
         """Create the tenant unless it is there."""
@@ -83,6 +86,8 @@ class Registry:
             if earlier is not None:
                 return Created(Vault.model_validate(earlier.response), replayed=True)
             await require(session, Tenant, "tenant", UUID(tenant_id))
+            await self._allowance.new_vaults(session, tenant_id)
+            await self._allowance.personas(session, tenant_id, new.personas)
             vault = await insert_new(session, vault_row(tenant_id, new, once.key), "vault_id")
             payload = vault.model_dump(mode="json", exclude={"tenant_id"})
             await emit(session, tenant_id, "vault", vault.vault_id, "created", actor, payload)
@@ -124,6 +129,7 @@ class Registry:
             after = replace(after, risk_profile=exact(after.risk_profile))
             changed = changed_settings(before, after)
             if changed:
+                await self._allowance.personas(session, tenant_id, after.personas, before.personas)
                 row.sqlmodel_update({**changed, "personas": list(after.personas)})
                 session.add(row)
                 payload = {"changes": settings_changes(before, changed)}
@@ -155,6 +161,7 @@ class Registry:
                 secret = await self._first_secret(session, row.follower_id) if shown else None
                 return Created(row, replayed=True, signing_secret=secret)
             await require(session, Vault, "vault", new.vault_id)
+            await self._allowance.new_follower(session, new.subscriber_tenant_id or tenant_id, new)
             follower = await insert_new(session, follower_row(tenant_id, new, once.key), "follower_id")
             secret = self._seal_secrets(session, follower, new)
             payload = follower_event(follower)
@@ -182,6 +189,8 @@ class Registry:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
             changed = changed_settings(before, after)
             if changed:
+                payer = str(row.subscriber_tenant_id)
+                await self._allowance.changed_follower(session, payer, before.mode, changed)
                 row.sqlmodel_update(settings_columns(row, changed))
                 session.add(row)
                 payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}

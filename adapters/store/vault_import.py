@@ -1,6 +1,6 @@
 """Vaults from a file: created and brought in line in one transaction, each change with its audit event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from adapters.store.allowances import UNLIMITED, Allowance
 from adapters.store.database import Database
 from adapters.store.enrolment import exact, vault_row
 from adapters.store.entities import emit, insert_new, require
@@ -31,8 +32,9 @@ class _OnlyTried(Exception):
 
 
 class VaultImport:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, allowance: Allowance = UNLIMITED) -> None:
         self._database = database
+        self._allowance = allowance
 
     async def run(
         self, tenant_id: str, entries: Sequence[VaultEntry], *, actor: str, dry_run: bool = False
@@ -41,13 +43,14 @@ class VaultImport:
 
         What an entry leaves out stays as it is; a risk profile that is given takes the whole place of the old one. A
         NAV is for a vault that has none yet: after that it moves with orders and prices. Raises NotFound for the
-        tenant, InvalidFile where an id is taken by another one.
+        tenant, InvalidFile where an id is taken by another one, NotEntitled for what the plan does not allow.
         """
         done: list[ImportedVault] = []
         try:
             async with self._database.session(tenant_id) as session:
                 await require(session, Tenant, "tenant", UUID(tenant_id))
                 there = await _there(session, entries)
+                await self._allow(session, tenant_id, entries, there)
                 faults: list[InvalidInput] = []
                 for entry in entries:
                     try:
@@ -61,6 +64,17 @@ class VaultImport:
         except _OnlyTried:
             pass
         return done
+
+    async def _allow(
+        self, session: AsyncSession, tenant_id: str, entries: Sequence[VaultEntry], there: Mapping[str, Vault]
+    ) -> None:
+        fresh = len({str(entry.vault.vault_id) for entry in entries} - there.keys())
+        if fresh:
+            await self._allowance.new_vaults(session, tenant_id, fresh)
+        for entry in entries:
+            row = there.get(str(entry.vault.vault_id))
+            before = () if row is None else row.personas
+            await self._allowance.personas(session, tenant_id, entry.vault.personas, before)
 
 
 async def _there(session: AsyncSession, entries: Sequence[VaultEntry]) -> dict[str, Vault]:

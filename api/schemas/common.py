@@ -75,12 +75,14 @@ class ProblemDocument(BaseModel):
     field: str | None = None
     errors: list[Fault] | None = None
     code: str | None = Field(default=None, description="Of `order-refused`: the stable code of the guard.")
+    entitlement: str | None = Field(default=None, description="Of `not-entitled`: what the plan does not allow.")
+    plans: list[str] | None = Field(default=None, description="Of `not-entitled`: those that do, cheapest first.")
 
 
 _MEANS = {
     400: "Malformed JSON, or no Idempotency-Key",
     401: "No valid access token",
-    403: "The token lacks the scope, which the document names",
+    403: "The token lacks the scope, or the tenant's plan does not allow it; the document names what is missing",
     404: "No such entity in the caller's tenant",
     409: "The entity's state does not allow it, or the first request under the Idempotency-Key is under way",
     413: "The body is too large",

@@ -241,9 +241,18 @@ def _across_tenants() -> None:
         $$
         """
     )
+    # How many followers a tenant pays for, whosever vaults they follow.
+    op.execute(
+        """
+        CREATE FUNCTION followers_of_subscriber(whose uuid) RETURNS bigint
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT count(*) FROM public.followers WHERE subscriber_tenant_id = whose
+        $$
+        """
+    )
     for function in (
         "subscription_of(text, text[])", "all_subscriptions(text, int)", "overrides_due(timestamptz)",
-        "tenant_rights(uuid)",
+        "tenant_rights(uuid)", "followers_of_subscriber(uuid)",
     ):  # fmt: skip
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vanta_app")

@@ -34,6 +34,7 @@ from adapters.live import LiveOrders
 from adapters.payments.catalogue import load_catalogue
 from adapters.payments.hooks import PaymentHooks
 from adapters.secretbox import SecretBox
+from adapters.store.allowances import Allowance
 from adapters.store.answers import AnswerStore
 from adapters.store.confirmations import ConfirmationStore
 from adapters.store.credentials import CredentialStore
@@ -78,6 +79,9 @@ from temporal.orders import EngineUnavailable
 from tests.api.logins import Login, log_in
 
 STRIPE_SECRET, BTCPAY_SECRET = "whsec_of-the-tests", "btcpay-secret-of-the-tests"
+CATALOGUE = load_catalogue()
+# As in the embedded profile: who never subscribed may use everything.
+ALLOWANCE = Allowance(EVERYTHING, CATALOGUE)
 SCOPES = ("vault:read", "mirror:manage", "follower:manage", "orders:read", "orders:write", "audit:read")
 COUNTED = (
     "vaults", "followers", "manager_orders", "follower_orders", "audit_events", "idempotency_keys", "webhook_keys",
@@ -338,7 +342,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 async def registry(database: Database, settings: Settings) -> Registry:
-    made = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()))
+    made = Registry(database, SecretBox(settings.secrets.master_keys.get_secret_value()), ALLOWANCE)
     await made.upsert_instrument(
         Instrument(
             symbol="AAPL", venue="XNAS", rail="fiat", qty_step=Decimal(1), fine_step=Decimal("0.000001"),
@@ -418,7 +422,7 @@ async def client(
         await sender.start()
         logins = Logins(database, None, Sessions(database, None, Lifetimes(600, 600, 600)), keys=[])
         live = LiveOrders(ProgressStore(database), settings.live)
-        entitlements = EntitlementStore(database, EVERYTHING, load_catalogue())
+        entitlements = EntitlementStore(database, EVERYTHING, CATALOGUE)
         yield Services(
             entitlements=entitlements,
             directory=VaultDirectory(database, entitlements),
@@ -440,7 +444,7 @@ async def client(
             kills=KillSwitch(KillStore(database), redis),
             halts=HaltStore(database),
             flattener=flattener,
-            overlays=OverlayStore(database),
+            overlays=OverlayStore(database, ALLOWANCE),
             flips=flips,
             readiness=Readiness({}, frozenset()),
             gate=Gate(database, token_verifier(settings), sessionless=True),

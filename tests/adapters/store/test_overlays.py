@@ -109,7 +109,7 @@ async def test_a_repeat_finds_the_first_and_another_request_under_the_key_is_ref
     assert {r.row.expires_at for r in others} == {first.row.expires_at}
     with pytest.raises(IdempotencyKeyReused):
         await store.start(start_of(tenant, replace(FLIP, vault_id=vault, reason="other"), fingerprint="g"))
-    earlier = await store.before_starting(tenant, vault, None, start.once)
+    earlier = await store.before_starting(start)
     assert earlier is not None
     assert earlier.overlay_id == first.row.overlay_id
     assert len(await events(database, tenant)) == 1
