@@ -7,7 +7,7 @@ was read after it was due (`heard`): while it cannot be read, everybody keeps wh
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain.billing import Account, InvoiceStatus, Provider, Subscription, SubscriptionState
@@ -19,6 +19,8 @@ _PAID_UP = frozenset({_S.ACTIVE, _S.TRIALING})
 _RENEWING = frozenset({_S.TRIALING, _S.ACTIVE, _S.PAST_DUE, _S.UNPAID})
 _CLOSED = frozenset({_S.UNPAID, _S.PAUSED, _S.CANCELED})
 TRIAL = "trial"
+# Somebody is about to pay, and the event that he did may be lost.
+_LOOK_FOR_FIRST_PAYMENT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,12 @@ def next_step(held: Subscription, terms: Terms, now: datetime, *, heard: bool) -
     if held.over:
         return None
     steps = list(_timers(held, terms))
-    stuck = not heard or held.status is _S.INCOMPLETE or any(step.at <= now for step in steps)
-    steps.append(Step(StepKind.LOOK, now + min(terms.look_every, terms.look_again if stuck else terms.look_every)))
+    wait = terms.look_every
+    if held.status is _S.INCOMPLETE:
+        wait = min(wait, _LOOK_FOR_FIRST_PAYMENT)
+    if not heard or any(step.at <= now for step in steps):
+        wait = min(wait, terms.look_again)
+    steps.append(Step(StepKind.LOOK, now + wait))
     return min((step for step in steps if step.at > now), key=lambda step: step.at)
 
 

@@ -152,8 +152,8 @@ class SubscriptionWorkflow:
         return self._gone or (self._view is not None and self._view.subscription.over and not self._told)
 
     def _check(self, rule: Callable[[Subscription], None]) -> None:
-        """Validators: what is not known here yet, the activity checks."""
-        if self._view is None:
+        """Validators spare a payment system what does not go; what may be changing just now, the activity checks."""
+        if self._view is None or self._told or self._turn.locked():
             return
         try:
             rule(self._view.subscription)
