@@ -14,6 +14,7 @@ from cli_credentials import app as credentials
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
 from cli_login import login, logout, token, whoami
+from cli_plans import plans
 from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
@@ -36,6 +37,7 @@ app.add_typer(credentials, name="credentials")
 app.add_typer(tenants, name="tenants")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
+app.add_typer(plans, name="plans")
 for command in (brokers, halt, halts, lift, login, logout, openapi, scopes, sim, token, whoami):
     app.command()(command)
 imports = typer.Typer(no_args_is_help=True, help="What others have written down.")
