@@ -72,6 +72,7 @@ from adapters.store.waves import WaveStore
 from adapters.webhooks import AiohttpWebhookSender
 from domain.breaker import BreakerPolicy
 from domain.ports import Broker, Streaming
+from domain.rights import Offer
 from settings import Settings
 from temporal import queues, schedules
 from temporal.client import connect
@@ -164,9 +165,11 @@ async def followers(clients: Clients) -> list[Any]:
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
     settings, database = clients.settings, clients.database
     settlement, objects = SettlementStore(database), ObjectStore(settings.s3)
+    offer = Offer(settings.unsubscribed, load_catalogue(settings.billing.catalogue_path).sold())
     mirroring = MirrorActivities(
         ReleaseStore(
             database,
+            offer,
             page_size=settings.dispatch.page_size,
             **limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s),
         ),
@@ -178,7 +181,7 @@ def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
         waves_at_once=settings.dispatch.waves_at_once,
         children_starting=settings.dispatch.children_starting,
     )
-    redriving = RedriveActivities(RedriveStore(database), settlement, objects)
+    redriving = RedriveActivities(RedriveStore(database, offer), settlement, objects)
     return [
         mirroring.admit, mirroring.release, mirroring.expand, mirroring.list_due, mirroring.list_due_pages,
         mirroring.list_orders, mirroring.settle, mirroring.cancel, mirroring.archive,

@@ -89,6 +89,7 @@ from api.routes import live as live_routes
 from api.services import Services
 from api.watching import Pace
 from domain.billing import Provider
+from domain.rights import Offer
 from settings import LiveSettings, RoutingSettings, S3Settings, Settings
 from temporal.client import connect
 from temporal.flattening import Flattener
@@ -139,6 +140,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             preview=PreviewStore(
                 database,
                 Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s)),
+                Offer(settings.unsubscribed, catalogue.sold()),
                 _routes(settings.routing),
             ),
             engine=MirrorOrders(temporal, admit_timeout_s=settings.api.admit_timeout_s),

@@ -13,7 +13,7 @@ from domain.reconciliation import Account, Evidence, Policy
 from domain.venues import dollar_coin
 
 # What opening orders may be refused with that nobody would make up for: the follower was never meant to get it.
-NOT_MEANT = frozenset({"short_not_allowed", "nothing_held", "close_only", "below_minimum"})
+NOT_MEANT = frozenset({"short_not_allowed", "nothing_held", "close_only", "not_entitled", "below_minimum"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ _REASONS = {
     "missing_price": "no price was known",
     "no_funds": "your account had no free money for it",
     "no_route": "there is nowhere to send it",
+    "not_entitled": "your subscription does not have what it would need",
     "nothing_held": "you held nothing that it could reduce",
     "nothing_to_hedge": "the order that it hedges came to nothing",
     "outside_session": "the vault's trading hours were over",

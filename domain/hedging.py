@@ -6,7 +6,7 @@
 from decimal import localcontext
 
 from domain.orders import Side
-from domain.sizing import CONTEXT, Draft, Sizing, floor_to, step_of
+from domain.sizing import CONTEXT, Draft, Sizing, barred, floor_to, step_of
 from domain.terms import ZERO, Effect, FollowerTerms, Hedge, OrderTerms, SkipReason
 from domain.trace import Trace, plain
 
@@ -26,6 +26,8 @@ def hedge_leg(order: OrderTerms, follower: FollowerTerms, main: Sizing) -> Sizin
 def _add(order: OrderTerms, hedge: Hedge, follower: FollowerTerms, main: Sizing) -> Sizing:
     side = Side.SELL if main.side is Side.BUY else Side.BUY
     draft = Draft(side, Trace(), carries=False)
+    if (refused := barred(follower, follower.hedge_holding, draft)) is not None:
+        return refused
     if order.price is None or hedge.price is None or hedge.price <= 0:
         return draft.skip(SkipReason.MISSING_PRICE, f"no price of the hedge {hedge.instrument.symbol} is known")
     value = main.qty * order.price

@@ -4,7 +4,6 @@ The order keeps its id, side and quantity: what may not go out whole is refused,
 allowed. A new order for less is the manager's to give.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -63,7 +62,8 @@ class RedriveFacts:
     `side`, `qty` and `filled_qty` are the follower order's own: a persona may have inverted it, and a hedge is in
     another symbol. `outcomes` are its attempts', oldest first, None for one that nobody saw the end of. `terms` is the
     manager's order at the present price; `follower` has the present terms, what is held of the order's symbol, and
-    what the follower's other orders in it are buying and selling. The two prices are the order's symbol's.
+    what the follower's other orders in it are buying and selling. The two prices are the order's symbol's. `barred`:
+    why the subscriber's present rights do not let it open; empty where they do.
     """
 
     state: FollowerState
@@ -74,13 +74,13 @@ class RedriveFacts:
     filled_qty: Decimal
     outcomes: tuple[str | None, ...]
     guards: GuardFacts
-    entitled: bool
     sized_at: Decimal | None
     price: Decimal | None
     collar_bps: Decimal
     terms: OrderTerms
     follower: FollowerTerms
     instrument: Instrument
+    barred: str = ""
 
     @property
     def open_qty(self) -> Decimal:
@@ -94,9 +94,6 @@ class Refusal:
     code: str
     reason: str
 
-
-# May this subscriber's follower do that? By the subscriber's status (None: there is no such tenant) and the effect.
-Entitlement = Callable[[str | None, Effect], bool]
 
 _GUARD_WORDS = {
     "kill_switch": "the follower's kill switch is on",
@@ -113,11 +110,6 @@ _GUARD_WORDS = {
     "credential_broken": "the follower's broker credential is broken; replace it, or test it once it works again",
     "vault_maintenance": "the vault is in maintenance",
 }
-
-
-def by_status(status: str | None, effect: Effect) -> bool:
-    """Only an active subscriber opens positions; reductions always pass, so that billing never strands one."""
-    return effect is Effect.REDUCE or status == "active"
 
 
 def closed(letter: Letter) -> Refusal | None:
@@ -139,8 +131,8 @@ def refusal(facts: RedriveFacts, now: datetime) -> Refusal | None:
     stop = guards.check(facts.guards, now)
     if stop is not None:
         return Refusal(stop.reason, _GUARD_WORDS.get(stop.reason, f"stopped: {stop.reason.replace('_', ' ')}"))
-    if not facts.entitled:
-        return Refusal("not_entitled", "the subscription allows nothing but reductions now")
+    if facts.barred and not _reduces(facts):
+        return Refusal("not_entitled", facts.barred)
     if facts.webhook and facts.filled_qty > 0:
         return Refusal(
             "partially_filled",
@@ -154,6 +146,11 @@ def reopened(facts: RedriveFacts) -> FollowerState:
     """`retry` where no attempt can have arrived, else `unknown`: a broker is asked first, a receiver de-duplicates."""
     never_arrived = all(outcome == "retryable" for outcome in facts.outcomes)
     return _F.RETRY if never_arrived and not facts.filled_qty else _F.UNKNOWN
+
+
+def _reduces(facts: RedriveFacts) -> bool:
+    """Whether the order takes from what the follower holds: that passes whatever its subscriber has."""
+    return facts.terms.effect is Effect.REDUCE or facts.follower.holding * facts.side.sign < 0
 
 
 def permitted(facts: RedriveFacts) -> tuple[Decimal, str]:

@@ -3,7 +3,8 @@
 Opens are scaled: floor(manager_qty × scale × multiplier + residue) at the instrument's step, then capped on the
 projected position, orders in flight included. Reductions follow the position: what the follower holds falls by the
 manager's fraction, and a full exit sells what is held. No order crosses zero. What rounding leaves over is carried to
-the follower's next order in the symbol, so that neither drift nor oscillation builds up.
+the follower's next order in the symbol, so that neither drift nor oscillation builds up. A subscriber's rights decide
+whether a follower may open, and never about what reduces.
 
 Quantities are in units of the instrument; signed ones (position, residue, carry) are long > 0 > short; money is in USD.
 """
@@ -21,7 +22,7 @@ __all__ = [
     "floor_to", "plain", "size",
 ]  # fmt: skip
 
-SIZING_VERSION = "2"
+SIZING_VERSION = "3"
 # Wide enough that a product of three 20-digit decimals is exact; the ambient context must not matter.
 CONTEXT = Context(prec=60, rounding=ROUND_DOWN)
 _CARRY_STEP = Decimal("1e-12")
@@ -117,11 +118,11 @@ def floor_to(qty: Decimal, step: Decimal) -> Decimal:
 
 
 def _open(order: OrderTerms, follower: FollowerTerms, instrument: Instrument, draft: Draft) -> Sizing:
-    if follower.close_only:
-        return draft.skip(SkipReason.CLOSE_ONLY, "the subscription allows reductions only")
     if follower.max_pos_usd is None and follower.mode is Mode.CAPPED:
         return draft.skip(SkipReason.MISSING_CAP, "mode capped needs max_pos_usd")
     _want(order, follower, step_of(follower, instrument), draft)
+    if (refused := barred(follower, follower.holding, draft)) is not None:
+        return refused
     if (refused := _within_position(follower, draft)) is not None:
         return refused
     if (refused := _within_money(order, follower, step_of(follower, instrument), draft)) is not None:
@@ -151,6 +152,16 @@ def _want(order: OrderTerms, follower: FollowerTerms, step: Decimal, draft: Draf
     draft.qty = floor_to(wanted, step)
     trace.add("step", step, draft.qty, "rounded toward zero to the quantity step")
     draft.carry = _carry(asked - draft.qty * draft.side.sign)
+
+
+def barred(follower: FollowerTerms, holding: Decimal, draft: Draft) -> Sizing | None:
+    """By the subscriber's rights, unless it closes some of `holding` of its symbol: that passes whatever they are."""
+    if holding * draft.side.sign < 0 or not (follower.close_only or follower.lacks):
+        return None
+    draft.carry = ZERO
+    if follower.close_only:
+        return draft.skip(SkipReason.CLOSE_ONLY, "the subscription allows reductions only")
+    return draft.skip(SkipReason.NOT_ENTITLED, follower.lacks)
 
 
 def _within_position(follower: FollowerTerms, draft: Draft) -> Sizing | None:

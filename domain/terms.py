@@ -36,6 +36,7 @@ class SkipReason(StrEnum):
     NOTHING_HELD = "nothing_held"
     SHORT_NOT_ALLOWED = "short_not_allowed"
     CLOSE_ONLY = "close_only"
+    NOT_ENTITLED = "not_entitled"
     KILL_SWITCH = "kill_switch"
     NO_ROUTE = "no_route"
     ENDPOINT_DISABLED = "endpoint_disabled"
@@ -88,7 +89,8 @@ class FollowerTerms:
 
     `buying` and `selling` are units of the symbol in orders under way, which are neither held yet nor free any more.
     `funds_usd` is what the account can still spend on top of them; None where nobody knows. `hedge_qty` of
-    `hedge_holding` (both signed, in the hedge's units) is held against this symbol.
+    `hedge_holding` (both signed, in the hedge's units) is held against this symbol. `close_only` and `lacks` keep it
+    from opening: its subscriber's rights, and the one among them that it lacks, in words.
     """
 
     mode: Mode
@@ -103,6 +105,7 @@ class FollowerTerms:
     selling: Decimal = ZERO
     allow_short: bool = True
     close_only: bool = False
+    lacks: str = ""
     funds_usd: Decimal | None = None
     hedge_qty: Decimal = ZERO
     hedge_holding: Decimal = ZERO

@@ -38,7 +38,10 @@ class Vault(Owned, table=True):
 
 class Follower(Owned, table=True):
     __tablename__ = "followers"
-    __table_args__ = (Index("ix_followers_vault", "tenant_id", "vault_id", "follower_id"),)
+    __table_args__ = (
+        Index("ix_followers_vault", "tenant_id", "vault_id", "follower_id"),
+        Index("ix_followers_subscriber", "subscriber_tenant_id", "created_at", "follower_id"),
+    )
 
     follower_id: str = Field(primary_key=True)
     tenant_id: UUID = Field(foreign_key="tenants.tenant_id")

@@ -11,12 +11,13 @@ import orjson
 from adapters.store.changes import EMIT
 from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.door import Door, Facts, Limits, snapshot_body
-from adapters.store.freezing import bending_overlays, freeze
+from adapters.store.freezing import bending_overlays, bindings, freeze
 from domain import admission
 from domain.admission import Decision
 from domain.errors import NotFound, OrderRefused
 from domain.mirroring import CORRECTION, FLATTEN, ORDER, Admission, MirrorOrderInput
 from domain.orders import ManagerState, check_manager
+from domain.rights import Offer
 from domain.sizing import Effect, plain
 from domain.valuation import Valuation
 
@@ -71,10 +72,11 @@ def waiting(decision: Decision, why: str | None = None) -> dict[str, Any]:
 
 
 class AdmissionStore:
-    """`page_size` followers share a shard."""
+    """`page_size` followers share a shard; `offer`: what subscribers may have."""
 
-    def __init__(self, database: Database, *, page_size: int, **limits: Unpack[Limits]) -> None:
+    def __init__(self, database: Database, offer: Offer, *, page_size: int, **limits: Unpack[Limits]) -> None:
         self._database = database
+        self._offer = offer
         self._page_size = page_size
         self._door = Door(**limits)
 
@@ -169,8 +171,9 @@ class AdmissionStore:
         intent = order.intent
         price = admission.order_price(intent, self._door.market(facts))
         keys = {"mo_id": order.mo_id, "vault_id": intent.vault_id, "symbol": intent.symbol}
-        frozen = await freeze(cursor, order, facts, self._page_size)
         overlays = await bending_overlays(cursor, intent.vault_id, now)
+        bound = await bindings(cursor, order, facts, overlays, self._offer)
+        frozen = await freeze(cursor, order, bound, self._page_size)
         body = snapshot_body(facts, order, worth, effect, price, now)
         body |= {"followers": frozen["digest"], "overlays": overlays}
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -3,17 +3,23 @@
 A preview of the past runs the same text, with what was true then in the place of the tables (`adapters.store.asof`).
 Subqueries by primary key and not joins: with statistics from before the followers came, a join would read every
 position of the symbol for each of them. Scalar ones, as an EXISTS may be answered by reading the whole table at once.
+What subscribers have is read once for all of them, and bound.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from adapters.store.database import Cursor, jsonb
+from adapters.store.rights import HELD, lacks, read_rights
 from adapters.store.underway import read_under_way
 from domain.mirroring import MirrorOrderInput
+from domain.overlays import OverlayKind
+from domain.rights import Offer
 
 # Statements that use these bind: vault_id, symbol, hedge_symbol (or null), ref (equities_ref or crypto_ref),
-# under_way (JSON: follower → [buying, selling, USD]), only (a follower's id, or null).
+# under_way (JSON: follower → [buying, selling, USD]), only (a follower's id, or null), and held and subscribers, see
+# `adapters.store.rights`.
 
 
 def _position(symbol: str) -> str:
@@ -53,7 +59,8 @@ SELECT tenant_id, follower_id, route,
     'holding', holding::text, 'max_pos_usd', max_pos_usd::text, 'kill_switch', kill_switch,
     'persona', persona, 'fractional', fractional, 'endpoint_disabled', disabled, 'credential_broken', broken,
     'route', route,
-    'allow_short', allow_short, 'close_only', false, 'residue', residue::text,
+    'allow_short', allow_short, 'close_only', coalesce(held ? 'closed', false),
+    'lacks', {lacks("mode", "route", "persona")}, 'residue', residue::text,
     'buying', coalesce(under_way ->> 0, '0'), 'selling', coalesce(under_way ->> 1, '0'),
     'funds_usd', (funds - coalesce((under_way ->> 2)::numeric, 0))::text,
     'hedge_qty', hedge_qty::text, 'hedge_holding', hedge_holding::text) AS terms
@@ -63,12 +70,13 @@ FROM (
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status IN ('active', 'broken')) END AS route,
     f.webhook IS NULL AND coalesce((SELECT c.status = 'broken' FROM credentials c
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s), false) AS broken,
-    {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
+    {HELD} AS held, {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_position("%(hedge_symbol)s")} END AS hedge_holding,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_HEDGE_QTY} END AS hedge_qty
   FROM followers f
   WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
     AND (%(only)s::text IS NULL OR f.follower_id = %(only)s)
+  OFFSET 0  -- each of these once, however often it is named above
 ) f
 """
 
@@ -98,24 +106,27 @@ ORDER BY starts_at, overlay_id
 """
 
 
-async def freeze(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], page_size: int) -> dict[str, Any]:
+async def freeze(cursor: Cursor, order: MirrorOrderInput, bound: dict[str, Any], page_size: int) -> dict[str, Any]:
     """Write the order's pages: how many followers and shards, each page's routes, and the digest of all of them."""
-    await cursor.execute(_FREEZE, {**await bindings(cursor, order, facts), "mo_id": order.mo_id, "page": page_size})
+    await cursor.execute(_FREEZE, {**bound, "mo_id": order.mo_id, "page": page_size})
     found = await cursor.fetchone()
     assert found is not None
     return found
 
 
-async def bindings(cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any]) -> dict[str, Any]:
-    """What `FROZEN` binds for a manager order. `facts`: rail and hedge."""
+async def bindings(
+    cursor: Cursor, order: MirrorOrderInput, facts: dict[str, Any], overlays: Sequence[dict[str, Any]], offer: Offer
+) -> dict[str, Any]:
+    """What `FROZEN` binds for a manager order. `facts`: rail and hedge; `overlays` bend its sizes."""
     intent = order.intent
+    of = {"tenant_id": order.tenant_id, "vault_id": intent.vault_id, "only": order.only_follower_id}
+    flips = {o["params"].get("persona") for o in overlays if o["kind"] == OverlayKind.FLIP} - {None}
     return {
-        "tenant_id": order.tenant_id,
-        "vault_id": intent.vault_id,
+        **of,
+        **await read_rights(cursor, offer, of, flips),
         "symbol": intent.symbol,
         "hedge_symbol": None if facts["hedge"] is None else facts["hedge"]["symbol"],
         "ref": "crypto_ref" if facts["rail"] == "crypto" else "equities_ref",
-        "only": order.only_follower_id,
         "under_way": jsonb(await read_under_way(cursor, intent.vault_id, order.mo_id, intent.symbol)),
     }
 

@@ -11,6 +11,7 @@ from domain.hedging import hedge_leg
 from domain.orders import FollowerState, Side
 from domain.overlays import Overlay, OverlayKind, Params, boosts_for, effective_flip, total_delta
 from domain.personas import Character, Flip
+from domain.rights import lack
 from domain.sizing import Effect, FollowerTerms, Hedge, Instrument, Mode, OrderTerms, Sizing, SkipReason, plain, size
 
 HEDGE_LEG = 1
@@ -155,7 +156,7 @@ def character(terms: dict[str, Any], overlays: Sequence[Overlay] | None, at: dat
 
 def follower_terms(terms: dict[str, Any], character: Character) -> FollowerTerms:
     """A follower as frozen. The keys that version 1 of the snapshot did not have stand at what counted then."""
-    zero = Decimal(0)
+    zero, persona = Decimal(0), character.in_force()
     return FollowerTerms(
         mode=Mode(terms["mode"]),
         scale=Decimal(terms["scale"]),
@@ -169,6 +170,7 @@ def follower_terms(terms: dict[str, Any], character: Character) -> FollowerTerms
         selling=_decimal(terms.get("selling")) or zero,
         allow_short=terms.get("allow_short", True),
         close_only=terms.get("close_only", False),
+        lacks=lack(terms.get("lacks"), terms, None if persona is None else persona.name),
         funds_usd=_decimal(terms.get("funds_usd")),
         hedge_qty=_decimal(terms.get("hedge_qty")) or zero,
         hedge_holding=_decimal(terms.get("hedge_holding")) or zero,

@@ -23,6 +23,7 @@ from domain.intents import parse_intent
 from domain.mirroring import MirrorOrderInput
 from domain.orders import ManagerState
 from domain.overlays import in_force
+from domain.rights import Offer
 from domain.sizing import Effect
 
 _NOBODYS = "preview"  # the id of an order that there is not
@@ -68,8 +69,9 @@ class Preview:
 
 
 class PreviewStore:
-    def __init__(self, database: Database, door: Door, routes: RoutePreviews | None = None) -> None:
+    def __init__(self, database: Database, door: Door, offer: Offer, routes: RoutePreviews | None = None) -> None:
         self._database = database
+        self._offer = offer
         self._door = door
         self._routes = routes or RoutePreviews()
 
@@ -115,7 +117,7 @@ class PreviewStore:
         price = admission.order_price(intent, market)
         body = snapshot_body(facts, order, worth, verdict.effect or Effect.OPEN, price, at)
         body["overlays"] = await bending_overlays(cursor, intent.vault_id, at)
-        await cursor.execute(_TERMS, await bindings(cursor, order, facts))
+        await cursor.execute(_TERMS, await bindings(cursor, order, facts, body["overlays"], self._offer))
         row = await cursor.fetchone()
         assert row is not None, "the follower is there"
         legs: tuple[SizedOrder, ...] = ()

@@ -13,11 +13,14 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
 from adapters.store.freezing import FUNDS
 from adapters.store.frozen import character, follower_terms, instrument_of, order_terms, overlays_of
+from adapters.store.rights import HELD, lacks, read_rights
 from domain import redrive
 from domain.dispatch import Change, PendingOrder
 from domain.mirroring import RedriveRequest, RedriveVerdict
 from domain.orders import FOLLOWER_ENDS, FollowerState
-from domain.redrive import Entitlement, Letter, RedriveFacts, Refusal
+from domain.personas import Character
+from domain.redrive import Letter, RedriveFacts, Refusal
+from domain.rights import Offer, lack
 
 _LETTER = """
 SELECT l.dead_letter_id, l.redriven_at, l.redriven_by, l.purged_at,
@@ -30,7 +33,6 @@ FROM dead_letters l WHERE l.dead_letter_id = %s AND l.fo_id = %s AND is_mine(l.t
 _FACTS = f"""
 SELECT m.symbol, m.side, m.qty, m.meta, x.leg, s.body, p.price AS price_now, v.risk_profile,
   (CASE WHEN x.leg = 0 THEN s.body ->> 'price' ELSE s.body #>> '{{hedge,price}}' END)::numeric AS sized_at,
-  tenant_status(w.subscriber_tenant_id) AS subscriber,
   u.buying, u.selling, (SELECT t.value FROM snapshot_pages g, json_array_elements(g.body) t
    WHERE g.mo_id = x.mo_id AND g.shard = x.shard AND t.value ->> 'follower_id' = x.follower_id) AS frozen,
   jsonb_build_object('mode', w.mode, 'scale', w.scale::text, 'max_pos_usd', w.max_pos_usd::text,
@@ -52,6 +54,11 @@ CROSS JOIN LATERAL (
   WHERE b.live AND b.vault_id = x.vault_id AND o.follower_id = x.follower_id AND o.symbol = x.symbol
     AND o.fo_id <> x.fo_id AND o.state <> ALL(%(ends)s)) u
 WHERE x.fo_id = %(fo_id)s AND is_mine(x.tenant_id)
+"""
+
+_RIGHTS = f"""
+SELECT coalesce(held ? 'closed', false) AS close_only, {lacks("%(mode)s", "%(route)s", "%(persona)s")} AS lacks
+FROM (SELECT {HELD} AS held FROM followers f WHERE f.follower_id = %(only)s AND f.tenant_id = %(tenant_id)s) f
 """
 
 _NEW_ROUND = "UPDATE follower_orders SET attempts_base = dispatch_attempts WHERE fo_id = %s AND is_mine(tenant_id)"
@@ -86,12 +93,12 @@ _ENDS = sorted(state.value for state in FOLLOWER_ENDS)
 
 
 class RedriveStore:
-    """`entitled` says whether the follower's subscriber may have the order."""
+    """`offer`: what subscribers may have."""
 
-    def __init__(self, database: Database, *, entitled: Entitlement = redrive.by_status) -> None:
+    def __init__(self, database: Database, offer: Offer) -> None:
         self._database = database
         self._dispatch = DispatchStore(database)
-        self._entitled = entitled
+        self._offer = offer
 
     async def redrive(self, tenant_id: str, fo_id: str, wanted: RedriveRequest, now: datetime) -> RedriveVerdict:
         """Reopen the order, or refuse and change nothing but the audit log.
@@ -143,7 +150,8 @@ class RedriveStore:
         terms = order_terms(row)
         frozen, taken_at = row["frozen"], datetime.fromisoformat(row["body"]["taken_at"])
         bent = character(frozen, overlays_of(row["body"]), taken_at)
-        follower = follower_terms({**frozen, **row["present"]}, bent)
+        # Rights by themselves, as they say nothing of sizes.
+        follower = follower_terms({**frozen, **row["present"], "close_only": False, "lacks": None}, bent)
         return RedriveFacts(
             state=order.state,
             webhook=order.is_webhook,
@@ -153,14 +161,25 @@ class RedriveStore:
             filled_qty=order.filled_qty,
             outcomes=tuple(row["outcomes"]),
             guards=order.guards,
-            entitled=self._entitled(row["subscriber"], terms.effect),
             sized_at=row["sized_at"],
             price=row["price_now"],
             collar_bps=Decimal(str(row["risk_profile"].get("price_collar_bps", 500))),
             terms=replace(terms, price=row["price_now"]),
             follower=replace(follower, buying=row["buying"], selling=row["selling"]),
             instrument=instrument_of(row["symbol"], row["body"]),
+            barred=await self._barred(cursor, order, row["present"]["mode"], bent),
         )
+
+    async def _barred(self, cursor: Cursor, order: PendingOrder, mode: str, bent: Character) -> str:
+        """Why the subscriber's present rights keep the follower from opening, by the route and persona of the order."""
+        persona = bent.in_force()
+        worn = None if persona is None else persona.name
+        of = {"tenant_id": order.tenant_id, "vault_id": order.vault_id, "only": order.follower_id}
+        terms = {"mode": mode, "route": order.route, "persona": worn}
+        await cursor.execute(_RIGHTS, {**of, **await read_rights(cursor, self._offer, of), **terms})
+        row = await cursor.fetchone()
+        assert row is not None, "the follower is there"
+        return "the subscription allows reductions only" if row["close_only"] else lack(row["lacks"], terms, worn)
 
 
 async def _letter(cursor: Cursor, dead_letter_id: int, fo_id: str) -> Letter:

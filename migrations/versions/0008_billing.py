@@ -28,6 +28,7 @@ def upgrade() -> None:
     _inbox()
     _secure()
     _across_tenants()
+    _rights()
 
 
 def _now(name: str) -> sa.Column[object]:
@@ -256,3 +257,102 @@ def _across_tenants() -> None:
     ):  # fmt: skip
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vanta_app")
+
+
+# What sizing asks of a subscription; ids at payment systems are none of its business.
+_REMEMBERED = ("subscription_id", "tenant_id", "plan_id", "status", "close_only", "entitlements", "created_at")
+
+
+def _rights() -> None:
+    """What subscribers have, now or at some time, for the vaults that their followers follow."""
+    op.create_index(
+        "ix_followers_subscriber", "followers", ["subscriber_tenant_id", "created_at", "follower_id"], unique=False
+    )
+    body = "jsonb_build_object(" + ", ".join(f"'{name}', {{row}}.{name}" for name in _REMEMBERED) + ")"
+    op.execute(
+        "INSERT INTO row_history (tenant_id, entity, entity_id, body) "
+        f"SELECT tenant_id, 'subscription', subscription_id, {body.format(row='s')} FROM subscriptions s"
+    )
+    op.execute(
+        f"""
+        CREATE FUNCTION remember_subscriptions() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF TG_OP = 'INSERT'
+            OR (NEW.status, NEW.close_only, NEW.entitlements) <> (OLD.status, OLD.close_only, OLD.entitlements)
+          THEN
+            INSERT INTO row_history (tenant_id, entity, entity_id, body)
+            VALUES (NEW.tenant_id, 'subscription', NEW.subscription_id, {body.format(row="NEW")});
+          END IF;
+          RETURN NULL;
+        END $$
+        """
+    )
+    op.execute(
+        "CREATE TRIGGER remember AFTER INSERT OR UPDATE ON subscriptions "
+        "FOR EACH ROW EXECUTE FUNCTION remember_subscriptions()"
+    )
+    # A follower's subscriber may be another tenant. This tells whether it is closed to what opens, what it stores as
+    # its entitlements (null: it never subscribed; then what it was granted besides), and nothing else; whoever have
+    # the same share a row. What is not begun yet counts as not there; `moment` null is now.
+    op.execute(
+        """
+        CREATE FUNCTION subscriber_rights(wanted uuid[], moment timestamptz) RETURNS TABLE (
+          subscribers text[], closed boolean, entitlements jsonb, overrides jsonb
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          WITH versions AS (
+            SELECT s.tenant_id, s.status::text, s.close_only, s.entitlements, s.created_at
+            FROM public.subscriptions s WHERE moment IS NULL AND s.tenant_id = ANY(wanted)
+            UNION ALL
+            SELECT n.tenant_id, b.body ->> 'status', (b.body ->> 'close_only')::boolean, b.body -> 'entitlements',
+              (b.body ->> 'created_at')::timestamptz
+            FROM public.subscriptions n CROSS JOIN LATERAL (
+              SELECT h.body FROM public.row_history h
+              WHERE h.entity = 'subscription' AND h.entity_id = n.subscription_id AND h.tenant_id = n.tenant_id
+                AND h.valid_from <= moment
+              ORDER BY h.valid_from DESC, h.history_id DESC LIMIT 1) b
+            WHERE moment IS NOT NULL AND n.tenant_id = ANY(wanted)
+          ), counting AS (
+            SELECT DISTINCT ON (v.tenant_id) v.tenant_id, v.entitlements,
+              v.close_only OR v.status NOT IN ('trialing', 'active', 'past_due') AS closed
+            FROM versions v WHERE v.status NOT IN ('incomplete', 'incomplete_expired')
+            ORDER BY v.tenant_id, v.status = 'canceled', v.created_at DESC
+          ), besides AS (
+            SELECT o.tenant_id, jsonb_object_agg(o.name, o.value -> 'value') AS overrides
+            FROM public.entitlement_overrides o
+            WHERE o.tenant_id = ANY(wanted) AND (o.expires_at IS NULL OR o.expires_at > coalesce(moment, now()))
+              AND o.created_at <= coalesce(moment, now()) AND (o.ended_at IS NULL OR o.ended_at > moment)
+            GROUP BY o.tenant_id
+          ), each AS (
+            SELECT w.tenant_id, t.status IS DISTINCT FROM 'active' OR coalesce(c.closed, false) AS closed,
+              c.entitlements, CASE WHEN c.tenant_id IS NULL THEN b.overrides END AS overrides
+            FROM unnest(wanted) AS w(tenant_id)
+            LEFT JOIN public.tenants t ON t.tenant_id = w.tenant_id
+            LEFT JOIN counting c ON c.tenant_id = w.tenant_id
+            LEFT JOIN besides b ON b.tenant_id = w.tenant_id
+          )
+          SELECT array_agg(e.tenant_id::text), e.closed, e.entitlements, e.overrides
+          FROM each e GROUP BY e.closed, e.entitlements, e.overrides
+        $$
+        """
+    )
+    # Of a subscriber that may have so many followers, the last of them; those beyond it may reduce and not open.
+    op.execute(
+        """
+        CREATE FUNCTION follower_cuts(subscribers uuid[], most int[], moment timestamptz) RETURNS TABLE (
+          subscriber text, created_at timestamptz, follower_id text
+        )
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+          SELECT w.subscriber::text, c.created_at, c.follower_id
+          FROM unnest(subscribers, most) AS w(subscriber, most) CROSS JOIN LATERAL (
+            SELECT f.created_at, f.follower_id::text FROM public.followers f
+            WHERE f.subscriber_tenant_id = w.subscriber AND (moment IS NULL OR f.created_at <= moment)
+            ORDER BY f.created_at, f.follower_id OFFSET w.most - 1 LIMIT 1) c
+        $$
+        """
+    )
+    for function in ("subscriber_rights(uuid[], timestamptz)", "follower_cuts(uuid[], int[], timestamptz)"):
+        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+        op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO vanta_app")
+    # It told a tenant's status to redrives, which ask for rights now.
+    op.execute("DROP FUNCTION tenant_status(uuid)")

@@ -76,6 +76,7 @@ from models import Instrument
 from settings import LimitSettings, Settings
 from stack.dev_token import dev_token
 from temporal.orders import EngineUnavailable
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.logins import Login, log_in
 
 STRIPE_SECRET, BTCPAY_SECRET = "whsec_of-the-tests", "btcpay-secret-of-the-tests"
@@ -431,7 +432,7 @@ async def client(
             settlement=SettlementStore(database),
             letters=DeadLetterStore(database),
             preview=PreviewStore(
-                database, Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s))
+                database, Door(**limits_of(settings.guards, max_price_age_s=settings.prices.max_age_s)), UNLIMITED
             ),
             engine=engine,
             redrives=redriver,

@@ -14,6 +14,7 @@ from domain.admission import Intent
 from domain.mirroring import MirrorOrderInput
 from domain.orders import Side
 from models import DeadLetter
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller
 from tests.api.test_reconciling import done
 
@@ -74,7 +75,9 @@ async def _placed(caller: Caller, vault_id: str) -> str:
     mo_id = ids.manager_order_id(caller.tenant_id, f"of {vault_id}")
     intent = Intent(vault_id, "AAPL", Side.BUY, Decimal(10), reference_price=Decimal(200))
     order = MirrorOrderInput(caller.tenant_id, mo_id, intent, {}, "f" * 64, "api", "user:test")
-    store = AdmissionStore(caller.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    store = AdmissionStore(
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
     assert (await store.admit(order, datetime.now(UTC))).accepted
     return mo_id
 

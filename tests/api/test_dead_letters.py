@@ -14,6 +14,7 @@ from domain.mirroring import MirrorOrderInput
 from domain.orders import Side
 from models import DeadLetter
 from temporal.orders import EngineUnavailable
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, FakeRedriver, problem
 
 PATH = "/v1/dead-letters"
@@ -35,7 +36,9 @@ async def _bury(caller: Caller, vault_id: str, followers: int) -> None:
     mo_id = ids.manager_order_id(caller.tenant_id, vault_id)
     intent = Intent(vault_id, "AAPL", Side.BUY, Decimal(10), reference_price=Decimal(200))
     order = MirrorOrderInput(caller.tenant_id, mo_id, intent, {}, "f" * 64, "api", "user:test")
-    store = AdmissionStore(caller.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    store = AdmissionStore(
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
     assert (await store.admit(order, datetime.now(UTC))).accepted
     await ExpansionStore(caller.database).expand(caller.tenant_id, mo_id, 0)
     reason = "retries_exhausted" if followers == 2 else "endpoint_disabled"

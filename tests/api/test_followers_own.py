@@ -16,6 +16,7 @@ from domain.admission import Intent
 from domain.mirroring import MirrorOrderInput
 from domain.orders import Side
 from settings import Settings
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, problem
 from tests.api.logins import Login
 from tests.api.test_access import FOLLOWERS_OWN
@@ -36,7 +37,9 @@ async def own(caller: Caller) -> Own:
     """Both followers have one order of a manager order by a user with a name."""
     vault_id = await caller.vault()
     bob, eve = [await caller.follower(vault_id, label) for label in ("Bob", "Eve")]
-    store = AdmissionStore(caller.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    store = AdmissionStore(
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
     mo_id = ids.manager_order_id(caller.tenant_id, "k")
     intent = Intent(vault_id, "AAPL", Side.BUY, Decimal(10), reference_price=Decimal(200))
     order = MirrorOrderInput(caller.tenant_id, mo_id, intent, {}, "f" * 64, "api", "user:ada-of-the-desk")

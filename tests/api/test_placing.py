@@ -14,6 +14,7 @@ from domain.orders import ManagerState
 from models import Price
 from settings import Settings
 from temporal.orders import EngineUnavailable
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, FakeEngine, problem, utc
 
 PATH = "/v1/manager-orders"
@@ -27,7 +28,7 @@ async def _order(caller: Caller, **changes: Any) -> dict[str, Any]:
 def admission(caller: Caller, settings: Settings) -> AdmissionStore:
     guards = settings.guards
     return AdmissionStore(
-        caller.database, page_size=500, max_notional_usd=guards.max_notional_usd, max_qty=guards.max_qty
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=guards.max_notional_usd, max_qty=guards.max_qty
     )
 
 

@@ -12,6 +12,7 @@ from adapters.store.registry import Registry
 from domain import ids, intents
 from domain.mirroring import MirrorOrderInput
 from models import Price
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, problem
 
 WEBHOOK = {"webhook": {"url": "https://follower.example/hook"}}
@@ -33,7 +34,9 @@ async def placed(caller: Caller, vault_id: str, meta: dict[str, Any]) -> str:
     intent, meta = intents.parse_intent(raw)
     mo_id = ids.manager_order_id(caller.tenant_id, "preview")
     order = MirrorOrderInput(caller.tenant_id, mo_id, intent, meta, "f", "api", "user:test")
-    store = AdmissionStore(caller.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    store = AdmissionStore(
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
     assert (await store.admit(order, datetime.now(UTC))).accepted
     await ExpansionStore(caller.database).expand(caller.tenant_id, mo_id, 0)
     return mo_id

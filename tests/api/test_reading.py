@@ -16,6 +16,7 @@ from domain.mirroring import MirrorOrderInput
 from domain.orders import Side
 from models import Attempt, DeadLetter, Fill
 from settings import Settings
+from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, problem
 
 FOLLOWERS = 7
@@ -46,7 +47,9 @@ async def orders(caller: Caller, settings: Settings) -> list[str]:
         body = {"label": f"f{number}", "mode": "shadow", "scale": "0.5"}
         made = await caller.post(f"/v1/vaults/{vault_id}/followers", body)
         assert made.status_code == 201
-    store = AdmissionStore(caller.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    store = AdmissionStore(
+        caller.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
     placed = []
     for number in range(ORDERS):
         mo_id = ids.manager_order_id(caller.tenant_id, f"k-{number}")

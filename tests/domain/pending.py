@@ -35,7 +35,7 @@ def redrive_facts(order: PendingOrder, **fields: Any) -> RedriveFacts:
     """A dead letter's order that nothing stands in the way of, unless `fields` say otherwise."""
     facts = RedriveFacts(
         state=order.state, webhook=order.is_webhook, hedge=False, side=order.side, qty=order.qty,
-        filled_qty=order.filled_qty, outcomes=(), guards=order.guards, entitled=True, sized_at=Decimal(200),
+        filled_qty=order.filled_qty, outcomes=(), guards=order.guards, sized_at=Decimal(200),
         price=Decimal(200), collar_bps=Decimal(500),
         terms=OrderTerms(order.side, order.qty, order.guards.effect, Decimal(0), Decimal(200)),
         follower=FollowerTerms(Mode.PROPORTIONAL, Decimal(1), Decimal(0)),

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import redrive
 from domain.admission import Halt
 from domain.guards import GuardFacts
 from domain.orders import FOLLOWER_TRANSITIONS, FollowerState, ManagerState, Side
-from domain.redrive import Letter, RedriveFacts, closed, permitted, refusal, reopened
+from domain.redrive import Letter, RedriveFacts, Refusal, closed, permitted, refusal, reopened
 from domain.sizing import Effect, Mode, OrderTerms
 from tests.domain.pending import GUARDS, NOW, pending, redrive_facts
 
@@ -58,12 +57,16 @@ def test_what_is_no_dead_letter_is_not_redriven(state: F):
     assert code(replace(FACTS, state=state)) == "not_dead"
 
 
-def test_an_open_needs_an_active_subscriber_and_a_reduction_none():
-    assert redrive.by_status("active", Effect.OPEN)
-    assert not redrive.by_status("suspended", Effect.OPEN)
-    assert not redrive.by_status(None, Effect.OPEN)
-    assert redrive.by_status("suspended", Effect.REDUCE)
-    assert code(replace(FACTS, entitled=False)) == "not_entitled"
+def test_an_open_needs_the_subscribers_rights_and_says_which_and_a_reduction_none():
+    told = refusal(replace(FACTS, barred="its subscriber may not use persona ares"), NOW)
+    assert told == Refusal("not_entitled", "its subscriber may not use persona ares")
+    assert code(replace(REDUCTION, barred="x")) is None
+
+
+def test_an_open_that_closes_what_the_follower_holds_needs_no_rights():
+    short = replace(FACTS.follower, holding=Decimal(-10))
+    assert code(replace(FACTS, follower=short, barred="x")) is None
+    assert code(replace(FACTS, follower=replace(short, holding=Decimal(-9)), barred="x")) == "size"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_a_reduction_sends_no_more_than_is_held_and_not_being_sold():
 
 def test_a_reduction_passes_where_only_opens_are_stopped():
     stopped = replace(REDUCTION.guards, halt=Halt.HALT_OPENS, expires_at=NOW - timedelta(days=1))
-    assert code(replace(REDUCTION, guards=stopped, entitled=True)) is None
+    assert code(replace(REDUCTION, guards=stopped, barred="x")) is None
 
 
 def test_an_order_that_would_take_the_other_side_now_does_not_go():

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal, localcontext
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -110,6 +111,19 @@ def test_an_open_never_costs_more_than_the_free_money(
     if result.qty and opening and follower.funds_usd is not None:
         assert order.price is not None
         assert result.qty * order.price <= follower.funds_usd
+
+
+@given(opens | reductions, followers, instruments, st.sampled_from([{"close_only": True}, {"lacks": "a persona"}]))
+def test_a_subscribers_rights_stop_what_opens_and_change_no_other_size(
+    order: OrderTerms, follower: FollowerTerms, instrument: Instrument, rights: dict[str, Any]
+):
+    free, limited = size(order, follower, instrument), size(order, replace(follower, **rights), instrument)
+    reduces = order.effect is Effect.REDUCE or follower.holding * free.side.sign < 0
+    if reduces or free.skip in {SkipReason.KILL_SWITCH, SkipReason.MISSING_CAP}:
+        assert limited == free
+    else:
+        assert (limited.qty, limited.carry) == (D(0), D(0))
+        assert limited.skip is (SkipReason.CLOSE_ONLY if "close_only" in rights else SkipReason.NOT_ENTITLED)
 
 
 @given(opens, followers, instruments)
@@ -224,6 +238,8 @@ SKIPS = {
     SkipReason.AT_CAP: (OPEN, replace(CAPPED, max_pos_usd=D(1_000), holding=D(5)), AAPL),
     SkipReason.NOTHING_HELD: (EXIT, PLAIN, AAPL),
     SkipReason.BELOW_MINIMUM: (OPEN, replace(PLAIN, scale=D("0.05")), AAPL),
+    SkipReason.CLOSE_ONLY: (OPEN, replace(PLAIN, close_only=True, lacks="a persona"), AAPL),
+    SkipReason.NOT_ENTITLED: (OPEN, replace(PLAIN, lacks="a persona"), AAPL),
 }
 
 

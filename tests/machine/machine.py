@@ -42,7 +42,7 @@ from domain.overlays import EndReason, NewOverlay, OverlayKind, Params
 from domain.requests import Once
 from domain.sizing import Mode
 from tests.adapters.store.conftest import ACTOR
-from tests.adapters.store.orders import Floor, admission_store, manager_order
+from tests.adapters.store.orders import UNLIMITED, Floor, admission_store, manager_order
 from tests.machine.outside import FakeBroker, FakeReceivers, Wire
 
 _ENDS = [state.value for state in FOLLOWER_ENDS]
@@ -82,7 +82,7 @@ class Machine:
         self.expansion = ExpansionStore(database)
         self.settlement = SettlementStore(database)
         self.overlay_store = OverlayStore(database)
-        self.redrives = RedriveStore(database)
+        self.redrives = RedriveStore(database, UNLIMITED)
 
     @property
     def database(self) -> Database:

@@ -15,17 +15,20 @@ from adapters.store.registry import Registry
 from adapters.store.waves import WavePage, WaveStore
 from domain import ids, intents
 from domain.enrolment import NewFollower, NewVault
+from domain.entitlements import EVERYTHING
 from domain.mirroring import ORDER, Admission, MirrorOrderInput
 from domain.requests import Once
+from domain.rights import Offer
 from models import Instrument, Price
 from tests.adapters.store.conftest import ACTOR
 
 EQUITY, COIN = "WAVEQ", "WAVEC"
+UNLIMITED = Offer(EVERYTHING)  # whoever never subscribed may do everything
 
 
-def admission_store(database: Database, page_size: int = 500) -> AdmissionStore:
+def admission_store(database: Database, page_size: int = 500, offer: Offer = UNLIMITED) -> AdmissionStore:
     return AdmissionStore(
-        database, page_size=page_size, max_notional_usd=Decimal(10_000_000), max_qty=Decimal(1_000_000)
+        database, offer, page_size=page_size, max_notional_usd=Decimal(10_000_000), max_qty=Decimal(1_000_000)
     )
 
 

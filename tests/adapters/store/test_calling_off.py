@@ -20,7 +20,7 @@ from domain.mirroring import RedriveRequest
 from domain.orders import FollowerState, ManagerState
 from domain.ports import VenueStatus
 from tests.adapters.store.conftest import ACTOR
-from tests.adapters.store.orders import Floor, Pause, SpiedDatabase, admission_store, manager_order
+from tests.adapters.store.orders import UNLIMITED, Floor, Pause, SpiedDatabase, admission_store, manager_order
 from tests.domain.pending import venue_order
 
 
@@ -214,14 +214,14 @@ async def test_a_settled_order_of_which_a_dead_letter_was_sent_again_can_be_canc
     [letter] = await floor.rows("SELECT dead_letter_id FROM dead_letters WHERE fo_id = %s", order.fo_id)
     wanted = RedriveRequest(letter["dead_letter_id"], "user:ops")
     assert (
-        await RedriveStore(floor.database).redrive(floor.tenant_id, order.fo_id, wanted, datetime.now(UTC))
+        await RedriveStore(floor.database, UNLIMITED).redrive(floor.tenant_id, order.fo_id, wanted, datetime.now(UTC))
     ).redriven
     done = await settlement(floor).cancel(floor.tenant_id, mo_id, ACTOR)
     assert (done.state, done.cancelled, done.in_flight) == (ManagerState.CANCELLED, 0, 1)
     again = await dispatch.take(floor.tenant_id, order.fo_id, datetime.now(UTC))
     # It may have arrived the first time, so it cannot be called cancelled; but nothing more is sent.
     assert again.state is FollowerState.DEAD_LETTER
-    await RedriveStore(floor.database).close(floor.tenant_id, order.fo_id)
+    await RedriveStore(floor.database, UNLIMITED).close(floor.tenant_id, order.fo_id)
     assert not (await manager(floor, mo_id))["live"]
 
 

@@ -147,16 +147,20 @@ HEDGED = f'{{"hedge": {{"symbol": "{COIN}H", "ratio": "0.5"}}}}'
 
 
 @pytest.fixture
-async def hedged(floor: Floor, registry: Registry) -> Floor:
-    """A vault that hedges with an instrument at 100 USD."""
-    symbol = f"{COIN}H"
+async def hedged(floor: Floor) -> Floor:
+    await hedge(floor)
+    return floor
+
+
+async def hedge(floor: Floor) -> None:
+    """Have the vault hedge with an instrument at 100 USD."""
+    symbol, registry = f"{COIN}H", floor.registry
     await registry.upsert_instrument(
         Instrument(symbol=symbol, venue="TEST", rail="fiat", qty_step=D(1), fine_step=D("0.001"), min_qty=D(0),
                    min_notional=D(0), tradable=True)
     )  # fmt: skip
     await registry.upsert_price(Price(symbol=symbol, price=D(100), asof=datetime.now(UTC), source="test"))
     await set_risk_profile(floor, HEDGED)
-    return floor
 
 
 async def test_a_hedge_waits_for_what_it_hedges_and_is_unwound_with_it(hedged: Floor) -> None:

@@ -34,7 +34,7 @@ from domain.orders import FollowerState
 from domain.routing import RoutingTerms
 from domain.venues import ConversionStatus
 from models import Instrument, Price
-from tests.adapters.store.orders import COIN, Floor
+from tests.adapters.store.orders import COIN, UNLIMITED, Floor
 from tests.adapters.store.test_freezing import expand
 from tests.exchange import Crash, Exchange
 
@@ -112,7 +112,7 @@ class Desk:
             "SELECT dead_letter_id FROM dead_letters WHERE fo_id = %s AND redriven_at IS NULL", fo_id
         )
         request = RedriveRequest(letter["dead_letter_id"], "user:operator")
-        store = RedriveStore(self.floor.database)
+        store = RedriveStore(self.floor.database, UNLIMITED)
         return (await store.redrive(self.floor.tenant_id, fo_id, request, datetime.now(UTC))).redriven
 
 

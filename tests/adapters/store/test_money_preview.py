@@ -17,7 +17,7 @@ from adapters.store.registry import Registry
 from api.schemas.preview import PreviewAnswer, PreviewMoney
 from domain.ports import VenueAccount
 from models import Price
-from tests.adapters.store.orders import COIN, EQUITY, Floor
+from tests.adapters.store.orders import COIN, EQUITY, UNLIMITED, Floor
 from tests.adapters.store.test_legs import PEG, TERMS, Desk
 from tests.exchange import Exchange
 
@@ -34,7 +34,7 @@ async def desk(database: Database, registry: Registry, box: SecretBox, tenant: s
 
 async def answer(desk: Desk, asof: datetime | None = None, **order: str) -> PreviewAnswer:
     door = Door(max_notional_usd=D(10_000_000), max_qty=D(1_000_000))
-    store = PreviewStore(desk.floor.database, door, RoutePreviews(TERMS, Peg(PEG)))
+    store = PreviewStore(desk.floor.database, door, UNLIMITED, RoutePreviews(TERMS, Peg(PEG)))
     return PreviewAnswer.of(await store.preview(desk.floor.tenant_id, desk.follower, BUY | order, asof))
 
 

@@ -14,7 +14,7 @@ from adapters.store.registry import Registry
 from domain.mirroring import Admission
 from settings import Settings
 from tests.adapters.store.conftest import ACTOR
-from tests.adapters.store.orders import Floor, Pause, SpiedDatabase, admission_store, manager_order
+from tests.adapters.store.orders import UNLIMITED, Floor, Pause, SpiedDatabase, admission_store, manager_order
 
 Place = Callable[..., Awaitable[Admission]]
 
@@ -56,7 +56,7 @@ async def test_opens_beyond_the_vaults_rate_are_refused_and_reductions_pass(floo
 async def test_the_platforms_rate_counts_where_it_is_tighter(floor: Floor) -> None:
     await profile(floor, max_orders_per_minute=50)
     tight = AdmissionStore(
-        floor.database, page_size=500, max_notional_usd=10**7, max_qty=10**6, max_orders_per_minute=1,  # type: ignore[arg-type]
+        floor.database, UNLIMITED, page_size=500, max_notional_usd=10**7, max_qty=10**6, max_orders_per_minute=1,  # type: ignore[arg-type]
     )  # fmt: skip
     assert (await place(floor, store=tight)).accepted
     assert (await place(floor, store=tight)).code == "message-rate"

@@ -30,7 +30,7 @@ from domain.ports import OutcomeKind, PriceQuote, SendOutcome
 from domain.requests import Once
 from domain.sizing import Mode, plain
 from tests.adapters.store.conftest import ACTOR
-from tests.adapters.store.orders import Floor, admission_store, manager_order
+from tests.adapters.store.orders import UNLIMITED, Floor, admission_store, manager_order
 from tests.adapters.store.test_freezing import ACK, SILENT, deliver
 from tests.adapters.store.test_vault_worth import new_symbol
 
@@ -50,7 +50,7 @@ def order_of(symbol: str, side: str = "buy", qty: str = "10", **more: Any) -> di
 
 
 async def preview(floor: Floor, follower: str, order: dict[str, Any], asof: datetime | None = None) -> Preview:
-    store = PreviewStore(floor.database, Door(max_notional_usd=D(10_000_000), max_qty=D(1_000_000)))
+    store = PreviewStore(floor.database, Door(max_notional_usd=D(10_000_000), max_qty=D(1_000_000)), UNLIMITED)
     return await store.preview(floor.tenant_id, follower, order, asof)
 
 

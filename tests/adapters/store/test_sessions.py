@@ -22,7 +22,7 @@ from domain.mirroring import Admission, MirrorOrderInput
 from domain.orders import FollowerState, ManagerState
 from tests.adapters.store.conftest import ACTOR
 from tests.adapters.store.markets import DAY, calendar, published, trades_by
-from tests.adapters.store.orders import EQUITY, Floor, manager_order
+from tests.adapters.store.orders import EQUITY, UNLIMITED, Floor, manager_order
 
 HOUR = timedelta(hours=1)
 
@@ -36,7 +36,9 @@ async def floor(database: Database, registry: Registry, tenant: str) -> AsyncIte
 
 
 def doors(floor: Floor) -> ReleaseStore:
-    return ReleaseStore(floor.database, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
+    return ReleaseStore(
+        floor.database, UNLIMITED, page_size=500, max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6)
+    )
 
 
 async def queues(floor: Floor, **more: Any) -> None:
@@ -249,7 +251,7 @@ async def test_a_preview_says_that_the_order_would_wait_and_until_when(floor: Fl
     await trades_by(floor, await calendar(floor.database, opens_in=HOUR))
     await queues(floor)
     door = Door(max_notional_usd=Decimal(10**7), max_qty=Decimal(10**6))
-    previews = PreviewStore(floor.database, door)
+    previews = PreviewStore(floor.database, door, UNLIMITED)
     raw = {"symbol": EQUITY, "side": "buy", "qty": "10"}
     shown = await previews.preview(floor.tenant_id, follower, raw, None)
     assert (shown.verdict.accepted, shown.stop) == (True, None)

@@ -22,7 +22,7 @@ from domain.orders import FollowerState, ManagerState
 from domain.ports import OutcomeKind, VenueStatus
 from domain.sizing import Mode
 from tests.adapters.store.conftest import ACTOR
-from tests.adapters.store.orders import Floor
+from tests.adapters.store.orders import UNLIMITED, Floor
 from tests.adapters.store.test_calling_off import report
 from tests.domain.pending import outcome
 
@@ -157,7 +157,7 @@ async def redriven(floor: Floor) -> str:
     fo_id = await dead(floor)
     [letter] = await floor.rows("SELECT dead_letter_id FROM dead_letters WHERE fo_id = %s", fo_id)
     wanted = RedriveRequest(letter["dead_letter_id"], "user:ops")
-    verdict = await RedriveStore(floor.database).redrive(floor.tenant_id, fo_id, wanted, datetime.now(UTC))
+    verdict = await RedriveStore(floor.database, UNLIMITED).redrive(floor.tenant_id, fo_id, wanted, datetime.now(UTC))
     assert verdict.redriven, verdict
     return fo_id
 

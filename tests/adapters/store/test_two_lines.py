@@ -60,7 +60,7 @@ from domain.runs import OpenedRun, RunTotals
 from domain.streams import StreamAccount
 from domain.subscriptions import CheckoutWish
 from settings import Settings
-from tests.adapters.store.orders import EQUITY, Floor, manager_order
+from tests.adapters.store.orders import EQUITY, UNLIMITED, Floor, manager_order
 from tests.adapters.store.test_freezing import expand
 from tests.conftest import owner_dsn
 
@@ -239,10 +239,11 @@ def _store(name: str, database: Database, box: SecretBox) -> Any:
         "max_age": timedelta(days=1), "event_bps": Decimal(1), "valid_for": timedelta(days=1), "provider": None,
         "sessions": None, "catalogue": load_catalogue(), "keys": [], "without": EVERYTHING,
         "entitlements": EntitlementStore(database, EVERYTHING, load_catalogue()),
+        "offer": UNLIMITED,
     }  # fmt: skip
     wanted = inspect.signature(STORES[name]).parameters
     if "limits" in wanted:
-        return STORES[name](**{key: given[key] for key in ("database", "page_size", *limits)})
+        return STORES[name](**{key: given[key] for key in ("database", "offer", "page_size", *limits)})
     return STORES[name](**{key: given[key] for key, p in wanted.items() if p.default is p.empty})
 
 
