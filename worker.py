@@ -36,6 +36,7 @@ from activities.streams import StreamActivities, StreamLimits
 from activities.subscriptions import SubscriptionActivities
 from activities.wave import WaveActivities
 from adapters.brokers.registry import build_brokers, close_brokers
+from adapters.entitlement_cache import EntitlementCache
 from adapters.kill.channel import open_redis
 from adapters.kill.watch import KillWatch
 from adapters.objects import ObjectStore
@@ -51,6 +52,7 @@ from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
 from adapters.store.door import limits_of
+from adapters.store.entitlements import EntitlementStore
 from adapters.store.expansion import ExpansionStore
 from adapters.store.findings import FindingStore
 from adapters.store.flattening import FlattenStore
@@ -375,8 +377,17 @@ async def relay(clients: Clients) -> list[Any]:
         batch=settings.relay.batch,
         idle_ms=settings.relay.idle_ms,
         timeout_s=settings.nats.timeout_s,
+        hears=_entitlements(clients).heard,
     )
     return [_task(service.run())]
+
+
+def _entitlements(clients: Clients) -> EntitlementCache:
+    settings = clients.settings
+    redis = open_redis(settings.redis)
+    clients.stack.push_async_callback(redis.aclose)
+    catalogue = load_catalogue(settings.billing.catalogue_path)
+    return EntitlementCache(redis, EntitlementStore(clients.database, settings.unsubscribed, catalogue))
 
 
 _SERVICES = {"orchestration": orchestration, "followers": followers, "dispatch": dispatch, "relay": relay}

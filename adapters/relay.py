@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,15 +75,24 @@ def _parts(rows: Sequence[Row], most: int) -> list[Sequence[Row]]:
     return [[{**rows[0], "event_ids": ids[at : at + most]}] for at in range(0, len(ids), most)]
 
 
-class Relay:
-    """Runs until cancelled; a database or a bus that is away makes it wait, and nothing is lost meanwhile."""
+Hears = Callable[[Sequence[Message]], Awaitable[None]]
 
-    def __init__(self, dsn: str, nats_url: str, *, batch: int, idle_ms: int, timeout_s: int) -> None:
+
+class Relay:
+    """Runs until cancelled; a database or a bus that is away makes it wait, and nothing is lost meanwhile.
+
+    `hears` is told of events before the bus is, which may be away; like the bus it may be told more than once.
+    """
+
+    def __init__(
+        self, dsn: str, nats_url: str, *, batch: int, idle_ms: int, timeout_s: int, hears: Hears | None = None
+    ) -> None:
         self._dsn = dsn
         self._nats_url = nats_url
         self._batch = batch
         self._idle_ms = idle_ms
         self._timeout_s = timeout_s
+        self._hears = hears
 
     async def run(self) -> None:
         failures = 0
@@ -118,6 +127,8 @@ class Relay:
             rows = await cursor.fetchall()
             for part in _parts(rows, self._batch) if rows else ():
                 messages = await compose(cursor, part)
+                if self._hears is not None:
+                    await self._hears(messages)
                 await self._publish(bus.jetstream(timeout=self._timeout_s), messages)
                 published += len(messages)
             if rows:

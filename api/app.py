@@ -14,6 +14,7 @@ from temporalio.client import Client
 from adapters import health, tokens
 from adapters.brokers.registry import build_brokers, close_brokers
 from adapters.brokers.trial import CredentialTester
+from adapters.entitlement_cache import EntitlementCache
 from adapters.idempotency import Answers
 from adapters.identity.accounts import Accounts
 from adapters.identity.followers import FollowerAccess
@@ -172,7 +173,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             live=live,
             pace=pace(settings.live),
             answers=Answers(redis, kept, lease=timedelta(seconds=settings.api.idempotency_lease_s)),
-            entitlements=plans,
+            entitlements=EntitlementCache(redis, plans),
             directory=VaultDirectory(database, plans),
             max_body_bytes=settings.api.max_body_bytes,
         )

@@ -14,7 +14,7 @@ from api.body import read_json_object
 from api.errors import Problem
 from api.services import Services
 from domain.access import Principal
-from domain.errors import InvalidInput, LimiterUnavailable
+from domain.errors import InvalidInput, LimiterUnavailable, StoreUnavailable
 from domain.rate_limits import Bucket, RouteClass, Standing, of_address, of_caller
 
 _C = RouteClass
@@ -85,6 +85,8 @@ OPERATIONS: Mapping[str, RouteClass] = {
 # Asked by machines that watch this one; refusing them would only blind the operators.
 UNLIMITED = frozenset({"get_health", "get_readiness", "get_metrics"})
 BY_ADDRESS = frozenset({_C.AUTH, _C.CALLBACK})
+# Nobody's orders, kills and cancels wait for a bigger plan: the platform's own limits hold for them.
+BY_PLAN = frozenset({_C.READ, _C.WRITE})
 # What of an operation's bodies stops trade: it is counted as a kill where it would be refused otherwise.
 _KILLS: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "update_follower": lambda body: body.get("kill_switch") is True,
@@ -113,7 +115,8 @@ async def limit_caller(request: Request, services: Services, caller: Principal) 
     if kind is None or kind in BY_ADDRESS:
         return
     try:
-        await _take(request, services, kind, _buckets(services, kind, caller))
+        limit = await _limit_of_plan(services, caller) if kind in BY_PLAN else None
+        await _take(request, services, kind, _buckets(services, kind, caller, limit))
     except (Problem, LimiterUnavailable):
         if not await _is_kill(request, services):
             raise
@@ -128,8 +131,16 @@ def _operation_id(request: Request) -> str | None:
     return getattr(request.scope.get("route"), "operation_id", None)
 
 
-def _buckets(services: Services, kind: RouteClass, caller: Principal) -> list[Bucket]:
-    return of_caller(kind, services.rates[kind], caller.tenant_id, caller.actor)
+def _buckets(services: Services, kind: RouteClass, caller: Principal, limit: int | None = None) -> list[Bucket]:
+    return of_caller(kind, services.rates[kind], caller.tenant_id, caller.actor, tenant_limit=limit)
+
+
+async def _limit_of_plan(services: Services, caller: Principal) -> int | None:
+    """Requests per minute; None: the platform's own limit, also where nobody can say."""
+    try:
+        return (await services.entitlements.of(caller.tenant_id)).entitlements.api_rate
+    except StoreUnavailable:
+        return None
 
 
 async def _take(request: Request, services: Services, kind: RouteClass, buckets: Sequence[Bucket]) -> None:

@@ -20,6 +20,7 @@ from domain.streams import OrderOwner
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
+    from adapters.entitlement_cache import Entitling
     from adapters.idempotency import Answers
     from adapters.identity.accounts import Accounts
     from adapters.identity.followers import FollowerAccess
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from adapters.payments.hooks import PaymentHooks
     from adapters.store.credentials import CredentialStore
     from adapters.store.directory import VaultDirectory
-    from adapters.store.entitlements import EntitlementStore
     from adapters.store.halts import HaltStore
     from adapters.store.letters import DeadLetterStore
     from adapters.store.overlays import OverlayStore
@@ -161,7 +161,7 @@ class Services:
     live: "LiveOrders"
     pace: Pace
     answers: "Answers"
-    entitlements: "EntitlementStore"
+    entitlements: "Entitling"
     directory: "VaultDirectory"
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
+PLAN_WINDOW_S = 60
+
 
 class RouteClass(StrEnum):
     """What of one class is sent takes nothing from another: a flood of reads leaves room for orders and kills."""
@@ -66,13 +68,14 @@ class Standing:
 def of_caller(
     route_class: RouteClass, rates: Rates, tenant_id: str, actor: str, *, tenant_limit: int | None = None
 ) -> list[Bucket]:
-    """`tenant_limit`: what the tenant's plan allows in place of the platform's own limit."""
+    """`tenant_limit`: what the tenant's plan allows per minute in place of the platform's own limit."""
     # In braces: what one script takes from must lie on one node of a cluster.
     key = f"vanta:limit:{{{tenant_id}}}:{route_class}"
     users = Bucket(f"{route_class}-user", f"{key}:{actor}", rates.user)
     if rates.tenant is None:
         return [users]
-    quota = rates.tenant if tenant_limit is None else Quota(tenant_limit, rates.tenant.window_s)
+    # Not even a plan of none locks its tenant out: he may want a bigger one.
+    quota = rates.tenant if tenant_limit is None else Quota(max(1, tenant_limit), PLAN_WINDOW_S)
     return [Bucket(f"{route_class}-tenant", key, quota), users]
 
 

@@ -22,7 +22,7 @@ from domain.plans import Catalogue
 from models import EntitlementOverride, Subscription, Tenant
 
 _DUE = text("SELECT tenants FROM overrides_due(:now)")
-_SET, _ENDED = "entitlement_override_set", "entitlement_override_ended"
+OVERRIDE_SET, OVERRIDE_ENDED = "entitlement_override_set", "entitlement_override_ended"
 _ITSELF = "system:entitlements"
 
 
@@ -72,7 +72,7 @@ class OverrideStore:
                 "reason": made.reason,
             }  # fmt: skip
             await self._rewrite(session, tenant_id, rows, now)
-            await emit(session, tenant_id, "tenant", tenant_id, _SET, actor, payload)
+            await emit(session, tenant_id, "tenant", tenant_id, OVERRIDE_SET, actor, payload)
             return made
 
     async def end(self, tenant_id: str, name: str, *, reason: str, actor: str, now: datetime) -> None:
@@ -84,7 +84,7 @@ class OverrideStore:
                 raise NotFound("override", name)
             payload = {"name": name, "was": before.value, "reason": reason}
             await self._rewrite(session, tenant_id, rows, now)
-            await emit(session, tenant_id, "tenant", tenant_id, _ENDED, actor, payload)
+            await emit(session, tenant_id, "tenant", tenant_id, OVERRIDE_ENDED, actor, payload)
 
     async def end_due(self, *, now: datetime) -> int:
         """End those of all tenants whose time is over; of how many tenants."""
@@ -103,7 +103,7 @@ class OverrideStore:
                     await self._rewrite(session, tenant_id, rows, now)
                 for row in over:
                     payload = {"name": row.name, "was": row.value, "reason": "its time is over"}
-                    await emit(session, tenant_id, "tenant", tenant_id, _ENDED, _ITSELF, payload)
+                    await emit(session, tenant_id, "tenant", tenant_id, OVERRIDE_ENDED, _ITSELF, payload)
         return len(tenants)
 
     async def list(self, tenant_id: str) -> Sequence[EntitlementOverride]:
