@@ -6,9 +6,11 @@ from typing import Any
 
 from adapters.payments.stripe_client import StripeApi
 from adapters.payments.stripe_reading import Json
-from domain.billing import CheckoutOrder, Subscription
+from domain.billing import BillingRefused, CheckoutOrder, Subscription
+from domain.subscriptions import CHECKOUT_WITHIN
 
-_PAGE_WITHIN = timedelta(hours=23)  # as long as a subscription waits for its first payment
+# A little less than a subscription waits for its first payment: nobody pays for one that is given up.
+_PAGE_WITHIN = CHECKOUT_WITHIN - timedelta(minutes=15)
 _PAGE_AT_LEAST = timedelta(minutes=31)  # Stripe: half an hour
 _PAGES = 100
 
@@ -22,15 +24,20 @@ async def make_customer(api: StripeApi, held: Subscription, email: str) -> str:
 
 
 async def page_for(api: StripeApi, held: Subscription, order: CheckoutOrder, now: datetime) -> Json:
-    """The page that is open for this very order, else a new one, and those that were open are closed."""
+    """The page that is open for this very order, else a new one, and those that were open are closed.
+
+    Raises BillingRefused `checkout-over`.
+    """
     wanted = _wanted(held, order)
     mark = _mark(repr(wanted))
     pages = await _pages(api, held)
     for page in pages:
         if page["status"] == "open" and (page.get("metadata") or {}).get("order") == mark:
             return page
+    until = (held.created_at or now) + _PAGE_WITHIN
+    if until - now < _PAGE_AT_LEAST:
+        raise BillingRefused("checkout-over", "This checkout is about to run out: cancel it, and begin anew")
     await close_pages(api, held)
-    until = max((held.created_at or now) + _PAGE_WITHIN, now + _PAGE_AT_LEAST)
     wanted |= {"metadata": {**_ours(held), "order": mark}, "expires_at": int(until.timestamp())}
     key = f"sub:{held.subscription_id}:checkout:{mark}:{len(pages)}"
     made: Json = (await api.v1.checkout.sessions.create_async(wanted, {"idempotency_key": key})).to_dict()

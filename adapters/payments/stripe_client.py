@@ -83,6 +83,8 @@ def told() -> Iterator[None]:
         yield
     except stripe.StripeError as error:
         raise billing_error(error) from None
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise BillingUnavailable(f"Stripe's answer cannot be read ({type(error).__name__})") from error
 
 
 def billing_error(error: stripe.StripeError) -> BillingUnavailable | BillingRefused:

@@ -1,10 +1,12 @@
 """What is true at Stripe of one subscription, and the one way of changing it. Stripe's errors go up as they are."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from adapters.payments.stripe_client import StripeApi
 from adapters.payments.stripe_reading import Json, read_invoice, read_outcome
+from adapters.payments.stripe_refunds import settled
 from domain.billing import Account, BillingRefused, Invoice, Outcome, Subscription
 from domain.plans import Catalogue
 
@@ -41,7 +43,8 @@ class StripeReader:
         asked = {"subscription": found["id"], "limit": _LATEST, "expand": ["data.payments"]}
         listed = _data(await self._api.v1.invoices.list_async(asked))
         invoices = await self._read(account.subscription, found, listed)
-        return read_outcome(account, self._catalogue, found, invoices, now)
+        read = read_outcome(account, self._catalogue, found, invoices, now)
+        return replace(read, refunds=await settled(self._api, account))
 
     async def invoices(self, held: Subscription, found: Json, since: datetime) -> list[Invoice]:
         """Newest first."""

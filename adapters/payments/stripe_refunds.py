@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.payments.stripe_client import StripeApi
 from adapters.payments.stripe_reading import intents
-from domain.billing import BillingRefused, Invoice, Refund, RefundStatus, Subscription
+from domain.billing import Account, BillingRefused, Invoice, Refund, RefundStatus, Subscription
 
 _STATES = {
     "succeeded": RefundStatus.SUCCEEDED,
@@ -16,6 +16,24 @@ _STATES = {
 }
 
 
+async def settled(api: StripeApi, account: Account) -> tuple[Refund, ...]:
+    """Of the account's refunds that were not done when they were last seen, those that stand otherwise now."""
+    waiting = [refund for refund in account.refunds if refund.status is RefundStatus.PENDING]
+    read = [await _again(api, account, refund) for refund in waiting]
+    return tuple(now for now, before in zip(read, waiting, strict=True) if now != before)
+
+
+async def _again(api: StripeApi, account: Account, refund: Refund) -> Refund:
+    """One whose answer was lost is looked for by our id; one that is not there stays as it is."""
+    if refund.provider_ref is not None:
+        return _as(refund, (await api.v1.refunds.retrieve_async(refund.provider_ref)).to_dict())
+    invoice = next((i for i in account.invoices if i.invoice_id == refund.invoice_id), None)
+    if invoice is None or invoice.provider_ref is None:
+        return refund
+    found = _mine(refund, await _made(api, await _paid_by(api, invoice.provider_ref)))
+    return refund if found is None else _as(refund, found)
+
+
 async def give_back(api: StripeApi, held: Subscription, invoice: Invoice, refund: Refund) -> Refund:
     """Once, however often: it is looked for by its id, as Stripe forgets keys after a day, and then made under it.
 
@@ -23,14 +41,13 @@ async def give_back(api: StripeApi, held: Subscription, invoice: Invoice, refund
     """
     if invoice.provider_ref is None:
         raise BillingRefused("not-paid", "Stripe does not know this invoice")
-    found = (await api.v1.invoices.retrieve_async(invoice.provider_ref, {"expand": ["payments"]})).to_dict()
+    found = await _paid_by(api, invoice.provider_ref)
     paid = intents(found)
     if not paid:
         raise BillingRefused("not-paid", "Nothing was paid by card for this invoice")
-    made = [each.to_dict() for intent in paid for each in await _refunds(api, intent)]
-    for each in made:
-        if (each.get("metadata") or {}).get("refund_id") == refund.refund_id:
-            return _as(refund, each)
+    made = await _made(api, found)
+    if (already := _mine(refund, made)) is not None:
+        return _as(refund, already)
     counted = [each for each in made if each.get("status") not in ("failed", "canceled")]
     left = int(found.get("amount_paid") or 0) - sum(int(each["amount"]) for each in counted)
     if refund.amount_minor > left:
@@ -48,9 +65,21 @@ async def give_back(api: StripeApi, held: Subscription, invoice: Invoice, refund
     return _as(refund, done.to_dict())
 
 
-async def _refunds(api: StripeApi, intent: str) -> list[Any]:
-    listed = await api.v1.refunds.list_async({"payment_intent": intent, "limit": 100})
-    return list(listed.data)
+async def _paid_by(api: StripeApi, ref: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await api.v1.invoices.retrieve_async(ref, {"expand": ["payments"]})).to_dict()
+    return found
+
+
+async def _made(api: StripeApi, invoice: dict[str, Any]) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for intent in intents(invoice):
+        listed = await api.v1.refunds.list_async({"payment_intent": intent, "limit": 100})
+        made += [each.to_dict() for each in listed.data]
+    return made
+
+
+def _mine(refund: Refund, made: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((each for each in made if (each.get("metadata") or {}).get("refund_id") == refund.refund_id), None)
 
 
 def _as(refund: Refund, told: dict[str, Any]) -> Refund:

@@ -165,6 +165,28 @@ async def test_an_upgrade_after_a_scheduled_downgrade_counts_what_was_paid(payer
     assert upgrade.amount_minor == prorate(PRO.price_minor, top.price_minor, start, end, at).due_minor
 
 
+async def test_within_a_trial_an_upgrade_is_free_and_a_downgrade_waits_for_its_end(payer: Payer):
+    await payer.subscribe(trial=True)
+    payer.take(await payer.biller.change(payer.account, PRO, await payer.now(), "k1"))
+    assert (payer.held.status, payer.held.plan_id) == (SubscriptionState.TRIALING, "pro")
+    payer.take(await payer.biller.change(payer.account, CORE, await payer.now(), "k2"))
+    assert (payer.held.plan_id, payer.held.scheduled_plan_id) == ("pro", "core")
+    await payer.server.tell("declines", customer=payer.held.customer_ref)
+    ended = payer.held.trial_end
+    await payer.renew()
+    await payer.refresh()
+    held = payer.held
+    assert (held.status, held.plan_id, held.scheduled_plan_id) == (SubscriptionState.PAST_DUE, "core", None)
+    assert held.paid_through == ended
+    assert [(i.amount_minor, i.kind) for i in payer.account.invoices if i.amount_minor] == [(4900, InvoiceKind.PERIOD)]
+
+
+async def test_there_is_no_portal_before_the_first_checkout(payer: Payer):
+    with pytest.raises(BillingRefused) as refused:
+        await payer.biller.portal(payer.account, "https://app.example")
+    assert refused.value.code == "not_offered"
+
+
 async def test_a_coupon_takes_its_share(payer: Payer):
     coupon = f"half-{payer.held.subscription_id}"
     await payer.api.v1.coupons.create_async({"id": coupon, "duration": "once", "percent_off": 50})
@@ -265,6 +287,30 @@ async def test_refunds_in_parts_to_the_whole_and_never_more_or_twice(payer: Paye
     assert rest.provider_ref not in (None, given.provider_ref)
     await payer.refresh()
     assert [i.refunded_minor for i in payer.invoices(InvoiceKind.PERIOD)] == [4900]
+
+
+async def test_a_refund_that_was_not_done_or_whose_answer_was_lost_is_read_again(payer: Payer):
+    await payer.subscribe()
+    [invoice] = payer.invoices(InvoiceKind.PERIOD)
+    refund = _refund(payer, "a", 100)
+    payer.account = replace(payer.account, refunds=(refund,))
+    assert (await payer.refresh()).refunds == ()
+    given = await payer.biller.refund(payer.account, invoice, refund, await payer.now())
+    assert (await payer.refresh()).refunds == (given,)
+    payer.account = replace(payer.account, refunds=(replace(given, status=RefundStatus.PENDING),))
+    assert (await payer.refresh()).refunds == (given,)
+    payer.account = replace(payer.account, refunds=(given,))
+    assert (await payer.refresh()).refunds == ()
+
+
+async def test_no_page_outlives_the_time_in_which_a_subscription_waits(payer: Payer):
+    now = await payer.now()
+    payer.account = replace(payer.account, subscription=replace(payer.held, created_at=now - 22 * DAY / 24))
+    await payer.page()
+    payer.account = replace(payer.account, subscription=replace(payer.held, created_at=now - 22.5 * DAY / 24))
+    with pytest.raises(BillingRefused) as refused:
+        await payer.page(trial=True)
+    assert refused.value.code == "checkout-over"
 
 
 async def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twice(payer: Payer):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import stripe
 from aiohttp import web
 
+from adapters.payments.stripe_biller import StripeBiller
 from adapters.payments.stripe_client import API_VERSION, StripeApi, billing_error, told
-from domain.billing import BillingRefused, BillingUnavailable
+from domain.billing import Account, BillingRefused, BillingUnavailable, Provider, Subscription
+from tests.adapters.payments.conftest import CATALOGUE
 
 KEY = "sk_test_never_to_be_shown"
 E: Any = stripe  # its errors have no types
@@ -65,6 +68,19 @@ async def test_a_request_tells_nothing_of_this_machine_and_is_made_once(tmp_path
     assert request.headers["User-Agent"] == "vanta"
     assert not [name for name in request.headers if name.lower().startswith("x-stripe-client")]
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - a moment, in a test
+
+
+async def test_an_answer_that_makes_no_sense_counts_as_none():
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"id": "sub_1", "object": "subscription", "items": {"data": []}})
+
+    async with _serving(answer) as url:
+        api = StripeApi(KEY, url=url, timeout_ms=5_000, max_connections=1)
+        held = Subscription("SUB-1", "T", "core", 1, Provider.STRIPE, provider_ref="sub_1")
+        account = Account(held, CATALOGUE.current("core"))
+        with pytest.raises(BillingUnavailable):
+            await StripeBiller(api, CATALOGUE).refresh(account, datetime.now(UTC))
+        await api.close()
 
 
 async def test_a_slow_answer_is_given_up_after_the_time_of_a_whole_request():
