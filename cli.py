@@ -14,6 +14,7 @@ from cli_credentials import app as credentials
 from cli_dlq import app as dlq
 from cli_halts import halt, halts, lift
 from cli_login import login, logout, token, whoami
+from cli_overrides import app as overrides
 from cli_plans import plans
 from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
@@ -35,6 +36,7 @@ app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
 app.add_typer(credentials, name="credentials")
 app.add_typer(tenants, name="tenants")
+app.add_typer(overrides, name="overrides")
 app.add_typer(calendars, name="calendars")
 app.add_typer(instruments, name="instruments")
 app.add_typer(plans, name="plans")

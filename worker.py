@@ -63,6 +63,7 @@ from adapters.store.legs import LegStore
 from adapters.store.marks import MarkStore
 from adapters.store.money import Peg
 from adapters.store.overlays import OverlayStore
+from adapters.store.overrides import OverrideStore
 from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.redrive import RedriveStore
 from adapters.store.refreshing import RefreshStore
@@ -379,7 +380,9 @@ async def relay(clients: Clients) -> list[Any]:
         timeout_s=settings.nats.timeout_s,
         hears=_entitlements(clients).heard,
     )
-    return [_task(service.run())]
+    catalogue = load_catalogue(settings.billing.catalogue_path)
+    overrides = OverrideStore(clients.database, catalogue)
+    return [_task(service.run()), _task(overrides.keep_ending())]
 
 
 def _entitlements(clients: Clients) -> EntitlementCache:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from adapters.relay import Message
 from adapters.store.overrides import OVERRIDE_ENDED, OVERRIDE_SET
 from domain.entitlements import Granted, from_stored
+from domain.offers import allows
 
 _log = logging.getLogger("vanta.entitlements")
 _FORMAT = 1  # of what is kept: another one is of another release, and not read
@@ -50,6 +51,8 @@ class Entitling(Protocol):
     """`adapters.store.entitlements.EntitlementStore`, and this cache of it."""
 
     async def of(self, tenant_id: str) -> Granted: ...
+
+    async def require(self, tenant_id: str, name: str, need: Any) -> None: ...
 
 
 class EntitlementCache:
@@ -84,6 +87,11 @@ class EntitlementCache:
         until = int(now_us) // 1000 + LIFETIME_MS
         await self._ask(self._keep, tenant_id, mark, _written(fresh), until)
         return fresh
+
+    async def require(self, tenant_id: str, name: str, need: Any) -> None:
+        """Raises NotEntitled, once Postgres has said so, too: who has just paid is not refused."""
+        if not allows((await self.of(tenant_id)).entitlements, name, need):
+            await self._store.require(tenant_id, name, need)
 
     async def forget(self, tenant_id: str) -> None:
         """After a change: the next one who asks reads it. Does nothing where Redis is away."""

@@ -10,6 +10,7 @@ from domain.tracing import CURRENT
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id", "traceparent")
 ANSWER_HEADERS = (
     "Location", "Idempotent-Replay", "X-Request-Id", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate",
+    "Vanta-Audit-Since",
 )  # fmt: skip
 
 

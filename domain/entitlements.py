@@ -6,6 +6,7 @@ that somebody has given on purpose.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain.enrolment import BROKER_VENUES
@@ -17,6 +18,8 @@ from domain.terms import Mode
 GRANTING = ("active", "trialing", "past_due")
 # Nobody has paid for these yet: whoever has no others has what somebody has that never subscribed.
 NOT_BEGUN = ("incomplete", "incomplete_expired")
+
+_AGE = 36_500  # no log is older, and no time so long ago that it cannot be reckoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,10 @@ class Entitlements:
     api_rate: int | None = 0
     public_vaults: bool = False
     modes: tuple[str, ...] = ()
+
+    def audit_since(self, now: datetime) -> datetime | None:
+        """What of the audit log is older is not shown; None: all is."""
+        return None if self.audit_retention_days is None else now - timedelta(days=min(self.audit_retention_days, _AGE))
 
     def to_json(self) -> dict[str, Any]:
         """As a subscription stores it."""

@@ -4,6 +4,7 @@ One statement, so that all of it is of one moment; Postgres writes the JSON, as 
 """
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -37,7 +38,8 @@ ORDER BY l.fo_id, l.ts, l.fill_id
 """
 _EVENTS = """
 SELECT event_id, entity, entity_id, action, actor, payload, ts FROM audit_events
-WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) ORDER BY event_id
+WHERE mo_id = %(mo_id)s AND is_mine(tenant_id) AND (%(since)s::timestamptz IS NULL OR ts >= %(since)s)
+ORDER BY event_id
 """
 
 
@@ -55,10 +57,13 @@ SELECT {_one(_ORDER)} AS manager_order, {_one(_SNAPSHOT)} AS snapshot, {_list(_F
 """
 
 
-async def read_dag(database: Database, tenant_id: str, mo_id: str) -> bytes:
-    """UTF-8 JSON; numbers as exact strings, times in RFC 3339 with offset. Raises NotFound."""
+async def read_dag(database: Database, tenant_id: str, mo_id: str, since: datetime | None = None) -> bytes:
+    """UTF-8 JSON; numbers as exact strings, times in RFC 3339 with offset. Raises NotFound.
+
+    `since`: of audit events, which are all there without it.
+    """
     async with database.cursor(tenant_id) as cursor:
-        await cursor.execute(_DAG, {"mo_id": mo_id})
+        await cursor.execute(_DAG, {"mo_id": mo_id, "since": since})
         row = await cursor.fetchone()
     if row is None or row["manager_order"] is None:
         raise NotFound("manager_order", mo_id)

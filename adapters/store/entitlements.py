@@ -1,6 +1,5 @@
 """What a tenant may use, as Postgres has it."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +7,7 @@ from adapters.store.allowances import RIGHTS
 from adapters.store.database import Database
 from domain.allowances import Rights, rights_of
 from domain.entitlements import Entitlements, Granted
+from domain.offers import require
 from domain.plans import Catalogue
 
 
@@ -21,9 +21,13 @@ class EntitlementStore:
 
     async def of(self, tenant_id: str) -> Granted:
         """In one round trip."""
+        return (await self._rights(tenant_id)).granted
+
+    async def require(self, tenant_id: str, name: str, need: Any) -> None:
+        """Raises NotEntitled for what is only read; what is written is held to it by `adapters.store.allowances`."""
+        require(self._catalogue, await self._rights(tenant_id), name, need)
+
+    async def _rights(self, tenant_id: str) -> Rights:
         row = await self._database.lookup(RIGHTS, {"tenant": UUID(tenant_id)})
         assert row is not None
-        return self._rights(row).granted
-
-    def _rights(self, row: Mapping[str, Any]) -> Rights:
         return rights_of(row, self._catalogue, self._without)

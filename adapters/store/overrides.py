@@ -4,9 +4,11 @@ Whoever changes one brings what the tenant's subscriptions store in line in the 
 `version` up: a writer of the subscription that has read the overrides before is then refused, and reads them again.
 """
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,15 +16,18 @@ from sqlalchemy import func, or_, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from adapters.ending import wanted
 from adapters.store.database import Database
 from adapters.store.entities import emit, require
 from domain.entitlements import Entitlements, checked, from_stored, granting
-from domain.errors import InvalidInput, NotFound
+from domain.errors import InvalidInput, NotFound, StoreUnavailable
 from domain.plans import Catalogue
 from models import EntitlementOverride, Subscription, Tenant
 
 _DUE = text("SELECT tenants FROM overrides_due(:now)")
 OVERRIDE_SET, OVERRIDE_ENDED = "entitlement_override_set", "entitlement_override_ended"
+_LOOK_EVERY_S = 5
+_log = logging.getLogger("vanta.entitlements")
 _ITSELF = "system:entitlements"
 
 
@@ -105,6 +110,15 @@ class OverrideStore:
                     payload = {"name": row.name, "was": row.value, "reason": "its time is over"}
                     await emit(session, tenant_id, "tenant", tenant_id, OVERRIDE_ENDED, _ITSELF, payload)
         return len(tenants)
+
+    async def keep_ending(self) -> None:
+        """Until cancelled; what has run out counts no more from its time on, whether or not this was there."""
+        while wanted():
+            try:
+                await self.end_due(now=datetime.now(UTC))
+            except StoreUnavailable as error:
+                _log.warning("overrides that have run out stay stored for now: %s", error)
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def list(self, tenant_id: str) -> Sequence[EntitlementOverride]:
         """Those that are not ended, by name. Raises NotFound for the tenant."""

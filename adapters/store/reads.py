@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -94,9 +95,9 @@ class Reads:
             story = await read_story(session, order, tries, filled, legs)
             return FollowerOrderView(order, tries, filled, legs, story)
 
-    async def dag(self, tenant_id: str, mo_id: str) -> bytes:
-        """UTF-8 JSON of the order's whole tree. Raises NotFound."""
-        return await read_dag(self._database, tenant_id, mo_id)
+    async def dag(self, tenant_id: str, mo_id: str, since: datetime | None = None) -> bytes:
+        """UTF-8 JSON of the order's whole tree, with its audit events from `since` on. Raises NotFound."""
+        return await read_dag(self._database, tenant_id, mo_id, since)
 
     async def nav_marks(self, tenant_id: str, vault_id: str, part: Slice) -> Sequence[NavMark]:
         """Raises NotFound for the vault."""

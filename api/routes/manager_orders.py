@@ -10,6 +10,7 @@ from api.body import documents
 from api.deps import IdempotencyKey, ManagerOrderId, OrderReader, OrderWriter, RawBody, ServicesDep
 from api.idempotency import REPLAY
 from api.paging import Page, SinceQuery, Text, page
+from api.retention import audit_since, headers
 from api.schemas.common import WRITES, problems
 from api.schemas.orders import (
     CancelledOrder,
@@ -118,5 +119,12 @@ async def cancel_manager_order(
     responses={200: {"model": Dag}, **problems(404)},
 )
 async def get_manager_order_dag(caller: OrderReader, services: ServicesDep, mo_id: ManagerOrderId) -> Response:
-    """Manager order → snapshot → follower orders → attempts → fills, with all audit events, whole."""
-    return Response(await services.reads.dag(caller.tenant_id, mo_id), media_type="application/json")
+    """Manager order → snapshot → follower orders → attempts → fills, with all audit events, whole.
+
+    It is an export, which the plan has to allow; what it says of single orders is read at theirs. Audit events that
+    are older than the plan's retention are left out, and the header `Vanta-Audit-Since` says so.
+    """
+    await services.entitlements.require(caller.tenant_id, "exports", need=True)
+    since = await audit_since(services, caller)
+    body = await services.reads.dag(caller.tenant_id, mo_id, since)
+    return Response(body, headers=dict(headers(since)), media_type="application/json")

@@ -29,10 +29,13 @@ async def preview_follower(
 
     It is admitted and sized by the very code of an order, so that placing it now gives the same quantity and trace, as
     long as nothing changes. With `asof` everything is taken as it was then: settings, prices, positions, overlays,
-    orders under way. `admission` says whether the manager's order would be refused, and why.
+    orders under way; that is a replay, which the plan has to allow. `admission` says whether the manager's order would
+    be refused, and why.
 
     A follower may ask for himself; `admission` and `snapshot`, which tell of the vault, are then left out.
     """
+    if query.asof is not None:
+        await services.entitlements.require(caller.tenant_id, "replay", need=True)
     try:
         found = await services.preview.preview(caller.tenant_id, follower_id, _order(query), query.asof)
     except InvalidInput as error:

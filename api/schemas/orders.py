@@ -208,6 +208,9 @@ class FollowerOrderDetail(FollowerOrder):
     fills: list[Fill] = Field(default=[])
     legs: list[OrderLeg] = Field(default=[], description="Of an order whose money may have to be changed first.")
     explanation: Explanation | None = None
+    explained_since: datetime | None = Field(
+        default=None, description="Set where the order is older than the plan's audit retention: there is none then."
+    )
 
 
 class DagSnapshot(Answer):

@@ -15,7 +15,8 @@ from adapters.entitlement_cache import LIFETIME_MS, EntitlementCache
 from adapters.kill.channel import open_redis
 from adapters.relay import Message
 from domain.entitlements import EVERYTHING, NOTHING, Granted
-from domain.errors import StoreUnavailable
+from domain.errors import NotEntitled, StoreUnavailable
+from domain.offers import allows
 from settings import Settings
 
 OLD, NEW = Granted(NOTHING, "core", "past_due"), Granted(EVERYTHING, "pro", "active")
@@ -42,6 +43,10 @@ class Truth:
         if self.away:
             raise StoreUnavailable("away")
         return found
+
+    async def require(self, tenant_id: str, name: str, need: Any) -> None:
+        if not allows((await self.of(tenant_id)).entitlements, name, need):
+            raise NotEntitled(name, "lacks", [])
 
 
 @pytest.fixture
@@ -116,6 +121,14 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(redis: Redis, 
     truth.gate.set()
     assert await asking == OLD  # it asked before
     assert await cache_of(redis, truth).of(tenant) == NEW
+
+
+async def test_who_has_just_paid_is_not_refused_by_what_is_kept(redis: Redis, truth: Truth, tenant: str) -> None:
+    cache = cache_of(redis, truth)
+    with pytest.raises(NotEntitled):
+        await cache.require(tenant, "replay", need=True)
+    truth.now = NEW
+    await cache.require(tenant, "replay", need=True)
 
 
 async def test_an_error_is_not_kept(redis: Redis, truth: Truth, tenant: str) -> None:

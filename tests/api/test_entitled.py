@@ -1,5 +1,6 @@
 """What a plan does not allow is refused with a document that says what it lacks, and what would allow it."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -90,3 +91,29 @@ async def test_the_plans_rate_is_the_tenants_quota_and_kills_do_not_know_of_it(c
 
 async def test_without_a_subscription_the_platforms_own_limits_hold(caller: Caller) -> None:
     assert '"read-tenant";q=7;' not in (await caller.get("/v1/vaults")).headers["ratelimit-policy"]
+
+
+async def test_the_past_is_replayed_and_a_whole_order_exported_where_the_plan_has_it(caller: Caller) -> None:
+    follower_id = await caller.follower()
+    preview, dag = f"/v1/followers/{follower_id}/preview", "/v1/manager-orders/M-none/dag"
+    order = {"symbol": "AAPL", "side": "buy", "qty": "1"}
+    then = "2026-01-31T12:00:00Z"
+    assert (await caller.get(dag)).status_code == 404
+    await subscribe(caller)
+    refused = problem(await caller.get(preview, **order, asof=then), 403, "not-entitled")
+    assert (refused["entitlement"], refused["plans"]) == ("replay", ["pro", "institutional"])
+    assert (await caller.get(preview, **order)).status_code == 200
+    assert problem(await caller.get(dag), 403, "not-entitled")["entitlement"] == "exports"
+
+
+async def test_what_is_older_than_the_plan_shows_is_left_out_and_that_is_said(caller: Caller) -> None:
+    vault_id = await caller.vault()
+    answer = await caller.get("/v1/audit-events", entity_id=vault_id)
+    assert "vanta-audit-since" not in answer.headers
+    assert len(answer.json()["items"]) == 1
+    await subscribe(caller, audit_retention_days=0)
+    answer = await caller.get("/v1/audit-events", entity_id=vault_id)
+    assert answer.json()["items"] == []
+    assert datetime.fromisoformat(answer.headers["vanta-audit-since"]) <= datetime.now(UTC)
+    far_back = await caller.get("/v1/audit-events", entity_id=vault_id, since="2020-01-01T00:00:00Z")
+    assert far_back.json()["items"] == []

@@ -18,6 +18,7 @@ from models import Attempt, DeadLetter, Fill
 from settings import Settings
 from tests.adapters.store.orders import UNLIMITED
 from tests.api.conftest import Caller, problem
+from tests.api.test_entitled import subscribe
 
 FOLLOWERS = 7
 ORDERS = 5
@@ -153,6 +154,18 @@ async def test_a_follower_order_explains_its_size_and_what_happened(caller: Call
     assert "Your mode is shadow, so nothing is sent." in told["text"]
     assert [(a["attempt_no"], a["outcome"]) for a in order["attempts"]] == [(1, "retryable"), (2, None)]
     assert [(f["qty"], f["price"]) for f in order["fills"]] == [("2.5", "200.125")]
+
+
+async def test_an_order_that_is_older_than_the_plan_shows_is_not_explained(caller: Caller, orders: list[str]) -> None:
+    fo_id = await _deliver(caller, orders[0])
+    await subscribe(caller, "pro", audit_retention_days=0)
+    order = (await caller.get(f"/v1/follower-orders/{fo_id}")).json()
+    assert order["explanation"] is None
+    assert order["created_at"] < order["explained_since"]
+    dag = await caller.get(f"/v1/manager-orders/{orders[0]}/dag")
+    assert "vanta-audit-since" in dag.headers
+    assert [of["audit_events"] for of in dag.json()["follower_orders"]] == [[]] * FOLLOWERS
+    assert dag.json()["audit_events"] == []
 
 
 async def test_the_dag_holds_the_whole_order(caller: Caller, orders: list[str]) -> None:
