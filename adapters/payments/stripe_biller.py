@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
 
+import stripe
+
 from adapters.payments.stripe_checkout import close_pages, make_customer, page_for
-from adapters.payments.stripe_client import StripeApi, told
+from adapters.payments.stripe_client import StripeApi, billing_error, told
 from adapters.payments.stripe_reader import OVER, StripeReader
 from adapters.payments.stripe_reading import RESUME_AT, Json, item_of, moment, plan_ref
 from adapters.payments.stripe_refunds import give_back
@@ -70,14 +72,11 @@ class StripeBiller:
             raise BillingRefused("other-interval", "A downgrade stays within months or years; cancel and begin anew")
         with told():
             found = await self._reader.needed(account.subscription)
-            ours, at = self._key(account, "change", key), item_of(found)["id"]
-            if upgrade and plan_ref(found) not in (account.plan.ref, plan.ref):
-                # A downgrade is scheduled: what is left is worth the price that was paid, not the one to come.
-                await self._reader.update(found, f"{ours}:back", **_priced(at, account.plan, "none"))
-            how = "always_invoice" if upgrade else "none"
-            found = await self._reader.update(
-                found, ours, payment_behavior="error_if_incomplete", **_priced(at, plan, how)
-            )
+            ours = self._key(account, "change", key)
+            if upgrade:
+                found = await self._upgraded(account, found, plan, ours)
+            else:
+                found = await self._reader.update(found, ours, **_priced(found, plan, "none"))
             return await self._reader.outcome(account, found, now)
 
     async def cancel(self, account: Account, now: datetime, key: str, *, at_period_end: bool) -> Outcome:
@@ -103,7 +102,7 @@ class StripeBiller:
             found = await self._reader.needed(account.subscription)
             wanted: dict[str, Any] = {}
             if plan_ref(found) != account.plan.ref:
-                wanted |= _priced(item_of(found)["id"], account.plan, "none")
+                wanted |= _priced(found, account.plan, "none")
             if found.get("cancel_at_period_end"):
                 wanted["cancel_at_period_end"] = False
             elif found.get("cancel_at"):
@@ -153,6 +152,19 @@ class StripeBiller:
             )
         return str(made.url)
 
+    async def _upgraded(self, account: Account, found: Json, plan: Plan, ours: str) -> Json:
+        """Where a downgrade is scheduled, what is left is worth the price that was paid, not the one to come."""
+        if plan_ref(found) not in (account.plan.ref, plan.ref):
+            await self._reader.update(found, f"{ours}:back", **_priced(found, account.plan, "none"))
+        wanted = _priced(found, plan, "always_invoice")
+        try:
+            return await self._reader.update(found, ours, payment_behavior="error_if_incomplete", **wanted)
+        except stripe.StripeError as error:
+            refused = isinstance(billing_error(error), BillingRefused)
+            if refused and account.scheduled is not None:
+                await self._reader.update(found, f"{ours}:again", **_priced(found, account.scheduled, "none"))
+            raise
+
     async def _resumed(self, account: Account, found: Json, outcome: Outcome, now: datetime, key: str) -> Outcome:
         """Where what was paid for is over, a new period begins now, and is charged for.
 
@@ -171,5 +183,5 @@ class StripeBiller:
         return f"sub:{account.subscription.subscription_id}:{what}:{key}"
 
 
-def _priced(item: str, plan: Plan, how: str) -> dict[str, Any]:
-    return {"items": [{"id": item, "price": plan.ref}], "proration_behavior": how}
+def _priced(found: Json, plan: Plan, how: str) -> dict[str, Any]:
+    return {"items": [{"id": item_of(found)["id"], "price": plan.ref}], "proration_behavior": how}

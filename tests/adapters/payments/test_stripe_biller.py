@@ -154,6 +154,10 @@ async def test_an_upgrade_after_a_scheduled_downgrade_counts_what_was_paid(payer
     await payer.subscribe()
     payer.take(await payer.biller.change(payer.account, CORE, await payer.now(), "k1"))
     await payer.server.tell("clock", advance_s=10 * 86_400)
+    await payer.server.tell("declines", customer=payer.held.customer_ref)
+    with pytest.raises(BillingRefused):
+        await payer.biller.change(payer.account, CATALOGUE.current("institutional"), await payer.now(), "k0")
+    assert (await payer.refresh()).subscription.scheduled_plan_id == "core"
     top = CATALOGUE.current("institutional")
     payer.take(await payer.biller.change(payer.account, top, await payer.now(), "k2"))
     assert (payer.held.plan_id, payer.held.scheduled_plan_id) == ("institutional", None)
