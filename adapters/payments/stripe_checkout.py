@@ -39,7 +39,8 @@ async def page_for(api: StripeApi, held: Subscription, order: CheckoutOrder, now
         raise BillingRefused("checkout-over", "This checkout is about to run out: cancel it, and begin anew")
     await close_pages(api, held)
     wanted |= {"metadata": {**_ours(held), "order": mark}, "expires_at": int(until.timestamp())}
-    key = f"sub:{held.subscription_id}:checkout:{mark}:{len(pages)}"
+    # After the newest page, so that another wish for the same is not answered with a page that is closed.
+    key = f"sub:{held.subscription_id}:checkout:{mark}:{pages[0]['id'] if pages else 'first'}"
     made: Json = (await api.v1.checkout.sessions.create_async(wanted, {"idempotency_key": key})).to_dict()
     return made
 
