@@ -32,6 +32,7 @@ from adapters.objects import ObjectStore
 from adapters.payments.btcpay_hooks import BtcpayHooks
 from adapters.payments.catalogue import load_catalogue
 from adapters.payments.hooks import HookReader, PaymentHooks
+from adapters.payments.registry import build_billers, close_billers
 from adapters.payments.stripe_hooks import StripeHooks, live_mode
 from adapters.secretbox import SecretBox
 from adapters.store.allowances import Allowance
@@ -57,6 +58,7 @@ from adapters.store.reconciliations import ReconciliationStore
 from adapters.store.registry import Registry
 from adapters.store.rotation import KeyRotation
 from adapters.store.settlement import SettlementStore
+from adapters.store.subscriptions import SubscriptionStore
 from adapters.webhooks import AiohttpWebhookSender
 from adapters.webhooks.callbacks import Callbacks
 from adapters.webhooks.trial import WebhookTester
@@ -76,18 +78,21 @@ from api.routes import (
     follower_orders,
     halts,
     hooks,
+    invoices,
     manager_orders,
     members,
     overlays,
+    plans,
     preview,
     reconciliations,
+    subscription,
     vaults,
     webhooks,
 )
 from api.routes import credentials as credential_routes
 from api.routes import health as health_routes
 from api.routes import live as live_routes
-from api.services import Services
+from api.services import Billing, Services
 from api.watching import Pace
 from domain.billing import Provider
 from domain.rights import Offer
@@ -130,9 +135,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         closing.push_async_callback(live.close)
         kept = AnswerStore(database)
         catalogue = load_catalogue(settings.billing.catalogue_path)
-        plans = EntitlementStore(database, settings.unsubscribed, catalogue)
+        granted = EntitlementStore(database, settings.unsubscribed, catalogue)
         allowance = Allowance(settings.unsubscribed, catalogue)
         await closing.enter_async_context(swept(kept))
+        billers = build_billers(settings, catalogue)
+        closing.push_async_callback(close_billers, billers)
         yield Services(
             registry=Registry(database, box, allowance),
             reads=Reads(database),
@@ -173,8 +180,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             live=live,
             pace=pace(settings.live),
             answers=Answers(redis, kept, lease=timedelta(seconds=settings.api.idempotency_lease_s)),
-            entitlements=EntitlementCache(redis, plans),
-            directory=VaultDirectory(database, plans),
+            entitlements=EntitlementCache(redis, granted),
+            directory=VaultDirectory(database, granted),
+            billing=Billing(
+                Subscriptions(temporal, timeout_s=settings.api.admit_timeout_s),
+                SubscriptionStore(database, catalogue),
+                catalogue,
+                settings.billing.terms(),
+                billers,
+                loopback_urls=settings.is_embedded,
+            ),
             max_body_bytes=settings.api.max_body_bytes,
         )
 
@@ -316,6 +331,9 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         members,
         accounts,
         entitlements,
+        plans,
+        subscription,
+        invoices,
         auth,
         health_routes,
     ):

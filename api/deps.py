@@ -72,6 +72,8 @@ FollowerManager = Annotated[Principal, Security(_principal, scopes=["follower:ma
 OrderReader = Annotated[Principal, Security(_principal, scopes=["orders:read"])]
 OrderWriter = Annotated[Principal, Security(_principal, scopes=["orders:write"])]
 Auditor = Annotated[Principal, Security(_principal, scopes=["audit:read"])]
+BillingReader = Annotated[Principal, Security(_principal, scopes=["billing:read"])]
+BillingManager = Annotated[Principal, Security(_principal, scopes=["billing:manage"])]
 TenantManager = Annotated[Principal, Security(_principal, scopes=["tenant:manage"])]
 # Who belongs to a tenant is for auditors to see, too.
 MemberReader = Annotated[Principal, Security(_caller(Scope.AUDIT_READ), scopes=["tenant:manage"])]

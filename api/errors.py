@@ -15,12 +15,14 @@ from starlette.exceptions import HTTPException
 
 from api.methods import allowed
 from domain import errors
+from domain.billing import BillingError, BillingRefused, BillingUnavailable
 from domain.payment_events import HookNotSetUp, HookRefused
 from temporal.orders import EngineUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("vanta.api")
 _RETRY_SOON = {"Retry-After": "5"}
+_RETRY_BILLING = {"Retry-After": "30"}
 _RETRY_IN_FLIGHT = {"Retry-After": "1"}
 _STATUS: dict[type[errors.VantaError], int] = {
     errors.InvalidInput: 422,
@@ -41,6 +43,7 @@ _STATUS: dict[type[errors.VantaError], int] = {
     errors.VenueRefused: 502,
     HookRefused: 400,
     HookNotSetUp: 503,
+    errors.Stale: 503,
 }
 _TITLES = {
     "invalid-input": "A field of the request is wrong",
@@ -62,6 +65,18 @@ _TITLES = {
     "invitation-accepted": "The invitation was accepted",
     "account-disabled": "The service account is disabled",
     "too-many-keys": "Too many signing keys are in force",
+    "already-subscribed": "The tenant has a subscription",
+    "billing-refused": "The payment system refused it",
+    "billing-unavailable": "The payment system does not answer",
+    "cancel-scheduled": "The subscription is to end",
+    "no-payer": "Nobody could get the receipts",
+    "no-subscription": "The tenant has no subscription",
+    "not-in-force": "The subscription is not in force",
+    "not-paused": "The subscription is not paused",
+    "nothing-scheduled": "Nothing is scheduled",
+    "other-interval": "The plan has another interval",
+    "other-provider": "Another way to pay is under way",
+    "subscription-over": "The subscription is over",
     "fill-differs": "A fill is known with other figures",
     "invalid-signature": "The request is not signed by the order's follower",
     "hook-refused": "The event was not taken",
@@ -167,7 +182,18 @@ _ID_FIELDS = {
     "invitation": "invitation_id",
     "service_account": "account_id",
     "api_key": "key_id",
+    "invoice": "invoice_id",
+    "subscription": "subscription_id",
 }
+
+
+def billing_unavailable(detail: str) -> Problem:
+    return Problem(503, BillingUnavailable.code, detail, headers=_RETRY_BILLING)
+
+
+def billing_refused(code: str, detail: str) -> Problem:
+    """`code` is stable: the payment system's own, or one of domain.billing's."""
+    return Problem(422, "billing-refused", detail, code=code)
 
 
 def unauthenticated(detail: str, *, error: str | None = "invalid_token") -> Problem:
@@ -191,6 +217,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.VantaError, _on_domain)
     app.add_exception_handler(errors.NotEntitled, _on_not_entitled)
     app.add_exception_handler(EngineUnavailable, _on_engine)
+    app.add_exception_handler(BillingError, _on_billing)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(errors.StoreUnavailable, _on_database)
@@ -213,6 +240,14 @@ async def _on_domain(request: Request, error: Exception) -> Response:
 async def _on_not_entitled(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.NotEntitled)
     problem = Problem(403, error.code, str(error), entitlement=error.entitlement, plans=error.plans)
+    return problem.response(request_id(request))
+
+
+async def _on_billing(request: Request, error: Exception) -> Response:
+    if isinstance(error, BillingRefused):
+        problem = billing_refused(error.code, str(error))
+    else:
+        problem = billing_unavailable(str(error))
     return problem.response(request_id(request))
 
 

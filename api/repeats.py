@@ -61,6 +61,14 @@ RULES: Mapping[str, Rule] = {
     "confirm_follower_order": _NO_KEY,  # its webhook-id and the ids of its fills see to repeats
     "receive_stripe_event": _NO_KEY,  # the event's own id sees to repeats
     "receive_btcpay_event": _NO_KEY,
+    "check_out": _MONEY,
+    "change_plan": _MONEY,
+    "refund_invoice": _MONEY,
+    "cancel_subscription": _MONEY,
+    "keep_subscription": _MONEY,
+    "pause_subscription": _MONEY,
+    "resume_subscription": _MONEY,
+    "open_portal": _SECRET,  # whoever has the address can change how is paid
     "change_role": _PLAIN,
     "remove_user": _PLAIN,
     "end_follower_access": _PLAIN,

@@ -8,15 +8,27 @@ from api.metrics import Metrics
 from api.readiness import Readiness
 from api.watching import Pace
 from domain.access import Principal
+from domain.billing import Biller, CheckoutPage, Provider, Refund
 from domain.credentials import CredentialTest, Which
 from domain.flattening import FlattenInput
 from domain.flip_mode import Begun, Extension, StartOverlay
 from domain.kills import KillAcknowledgement
 from domain.mirroring import Admission, Cancellation, MirrorOrderInput, RedriveVerdict
 from domain.overlays import Overlay, OverlayKind
+from domain.plans import Catalogue
 from domain.rate_limits import Bucket, Rates, RouteClass, Standing
 from domain.redrive import Redrivable
 from domain.streams import OrderOwner
+from domain.subscriptions import (
+    CancelWish,
+    CheckoutWish,
+    PauseWish,
+    PlanWish,
+    RefundWish,
+    SubscriptionView,
+    Terms,
+    Wish,
+)
 from domain.trial import TrialResult
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
     from adapters.store.registry import Registry
     from adapters.store.rotation import KeyRotation
     from adapters.store.settlement import SettlementStore
+    from adapters.store.subscriptions import SubscriptionStore
     from adapters.webhooks.callbacks import Callbacks
 
 
@@ -125,6 +138,36 @@ class OrderEngine(Protocol):
     async def cancel(self, mo_id: str, *, actor: str) -> Cancellation | None: ...
 
 
+class SubscriptionEngine(Protocol):
+    """What `temporal.subscriptions.Subscriptions` offers."""
+
+    async def checkout(self, wish: CheckoutWish) -> CheckoutPage: ...
+
+    async def change(self, wish: PlanWish) -> SubscriptionView: ...
+
+    async def cancel(self, wish: CancelWish) -> SubscriptionView: ...
+
+    async def keep(self, wish: Wish) -> SubscriptionView: ...
+
+    async def pause(self, wish: PauseWish) -> SubscriptionView: ...
+
+    async def resume(self, wish: Wish) -> SubscriptionView: ...
+
+    async def refund(self, wish: RefundWish) -> Refund: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """`loopback_urls`: whether payers may be sent back to this machine without TLS, as on the embedded stack."""
+
+    engine: SubscriptionEngine
+    store: "SubscriptionStore"
+    catalogue: Catalogue
+    terms: Terms
+    billers: Mapping[Provider, Biller]
+    loopback_urls: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     registry: "Registry"
@@ -163,5 +206,6 @@ class Services:
     answers: "Answers"
     entitlements: "Entitling"
     directory: "VaultDirectory"
+    billing: Billing
     max_body_bytes: int
     metrics: Metrics = field(default_factory=Metrics)

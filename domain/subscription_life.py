@@ -183,6 +183,11 @@ def next_step(held: Subscription, terms: Terms, now: datetime, *, heard: bool) -
     return min((step for step in steps if step.at > now), key=lambda step: step.at)
 
 
+def upcoming(held: Subscription, terms: Terms, now: datetime) -> Step | None:
+    """What is to come next as people see it: looks at the payment system are none of it."""
+    return min((step for step in _timers(held, terms) if step.at > now), key=lambda step: step.at, default=None)
+
+
 def _timers(held: Subscription, terms: Terms) -> Iterable[Step]:
     """Those that are to come, and those that are due and have not come about."""
     created, since = held.created_at, held.past_due_since

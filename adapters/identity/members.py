@@ -33,6 +33,18 @@ class Members:
         async with self._database.session(tenant_id) as session:
             return (await session.exec(wanted)).all()
 
+    async def payer(self, tenant_id: str, user_id: str | None) -> str | None:
+        """Whose e-mail address receipts go to: the user's, else that of the tenant's first owner. None: nobody has one.
+
+        `user_id` None: a program asks, which has no address.
+        """
+        his = col(User.user_id) == (UUID(user_id) if user_id else None)
+        may = col(User.role) == Role.OWNER
+        wanted = select(User.email).where(User.tenant_id == UUID(tenant_id), User.status == ACTIVE, his | may)
+        first = wanted.order_by(his.desc(), col(User.created_at), col(User.user_id)).limit(1)
+        async with self._database.session(tenant_id) as session:
+            return (await session.exec(first)).first()
+
     async def change_role(self, tenant_id: str, user_id: str, role: Role, *, actor: str) -> User:
         """What is so already is no change and no event. Where the new role allows less, the user's logins end.
 

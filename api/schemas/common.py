@@ -74,7 +74,9 @@ class ProblemDocument(BaseModel):
     request_id: str
     field: str | None = None
     errors: list[Fault] | None = None
-    code: str | None = Field(default=None, description="Of `order-refused`: the stable code of the guard.")
+    code: str | None = Field(
+        default=None, description="Stable; of `order-refused` the guard's, of `billing-refused` the payment system's."
+    )
     entitlement: str | None = Field(default=None, description="Of `not-entitled`: what the plan does not allow.")
     plans: list[str] | None = Field(default=None, description="Of `not-entitled`: those that do, cheapest first.")
 

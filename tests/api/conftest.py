@@ -77,6 +77,7 @@ from settings import LimitSettings, Settings
 from stack.dev_token import dev_token
 from temporal.orders import EngineUnavailable
 from tests.adapters.store.orders import UNLIMITED
+from tests.api.billing import Till
 from tests.api.logins import Login, log_in
 
 STRIPE_SECRET, BTCPAY_SECRET = "whsec_of-the-tests", "btcpay-secret-of-the-tests"
@@ -393,8 +394,16 @@ def flips(database: Database) -> FakeFlips:
     return FakeFlips(OverlayStore(database))
 
 
+@pytest.fixture(scope="session")
+def till(database: Database) -> Till:
+    return Till.of(database)
+
+
 @pytest.fixture(autouse=True)
-def _fresh_engine(engine: FakeEngine, redriver: FakeRedriver, reconciler: FakeReconciler, flips: FakeFlips) -> None:
+def _fresh_engine(
+    engine: FakeEngine, redriver: FakeRedriver, reconciler: FakeReconciler, flips: FakeFlips, till: Till
+) -> None:
+    till.fresh()
     vars(flips).update(vars(FakeFlips(flips.store)))
     vars(engine).update(vars(FakeEngine()))
     vars(reconciler).update(vars(FakeReconciler()))
@@ -414,6 +423,7 @@ async def client(
     bank: FakeBank,
     owners: FakeOwners,
     inbox: FakeInbox,
+    till: Till,
 ) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def opened(_settings: Settings) -> AsyncIterator[Services]:
@@ -427,6 +437,7 @@ async def client(
         yield Services(
             entitlements=entitlements,
             directory=VaultDirectory(database, entitlements),
+            billing=till.desk,
             registry=registry,
             reads=Reads(database),
             settlement=SettlementStore(database),

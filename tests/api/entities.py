@@ -15,6 +15,7 @@ from domain.mirroring import MirrorOrderInput
 from domain.orders import Side
 from models import DeadLetter
 from tests.adapters.store.orders import UNLIMITED
+from tests.api.billing import Till
 from tests.api.conftest import Caller
 from tests.api.test_reconciling import done
 
@@ -46,6 +47,7 @@ async def tenant(caller: Caller, mark: str) -> Tenant:
     found["halt_id"] = await _made(caller, "/v1/halts", "halt_id", halt)
     found["run_id"] = await done(caller, vault_id, drifts=1)
     await _members(caller, found, mark)
+    found["invoice_id"] = (await Till.of(caller.database).subscribe(caller.tenant_id, coupon=mark)).invoice_id
     return Tenant(caller.tenant_id, mark, found)
 
 

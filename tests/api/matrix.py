@@ -38,6 +38,12 @@ def _row(*scopes: str, body: Any = None, query: Mapping[str, str] | None = None,
 
 _KEY = {"venue": "alpaca", "key_id": "KEY-1", "secret": "another secret"}
 _FLIP = {"kind": "flip", "ttl_minutes": 45, "persona": "ares", "amplify": "0.35"}
+_CHECKOUT = {
+    "plan_id": "core",
+    "provider": "stripe",
+    "success_url": "https://app.example/done",
+    "cancel_url": "https://app.example/",
+}
 _ORDER = {"vault_id": "{vault_id}", "symbol": "AAPL", "side": "buy", "qty": "1"}
 
 TABLE: Mapping[str, Row | Open] = {
@@ -63,6 +69,20 @@ TABLE: Mapping[str, Row | Open] = {
     "reconcile_vault": _row("mirror:manage"),
     "list_reconciliations": _row("orders:read"),
     "get_reconciliation": _row("orders:read"),
+    # the subscription; in which state it is for each, see tests/api/test_access.py
+    "list_plans": _row(),
+    "get_subscription": _row("billing:read"),
+    "preview_change": _row("billing:read", query={"plan_id": "pro"}),
+    "check_out": _row("billing:manage", body=_CHECKOUT),
+    "change_plan": _row("billing:manage", body={"plan_id": "pro"}),
+    "cancel_subscription": _row("billing:manage", body={"at_period_end": True}),
+    "keep_subscription": _row("billing:manage"),
+    "pause_subscription": _row("billing:manage", body={}),
+    "resume_subscription": _row("billing:manage"),
+    "open_portal": _row("billing:manage", body={"return_url": "https://app.example/"}),
+    "list_invoices": _row("billing:read"),
+    "get_invoice": _row("billing:read"),
+    "refund_invoice": _row("billing:manage", body={"amount": "1.00", "reason": "by hand"}),
     # overlays and halts
     "start_overlay": _row("mirror:manage", body={**_FLIP, "follower_id": "{follower_id}"}),
     "list_overlays": _row("vault:read"),

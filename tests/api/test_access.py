@@ -21,6 +21,7 @@ from adapters.store.database import Database
 from adapters.store.registry import Registry
 from api.app import openapi
 from domain.access import SCOPES, Role, Scope
+from domain.entitlements import EVERYTHING
 from settings import Settings
 from tests.api.bad_tokens import bad_tokens
 from tests.api.conftest import Caller, FakeFlips, problem
@@ -120,6 +121,27 @@ async def stage(
 def _flips_know_their_overlays(stage: Stage, flips: FakeFlips, _fresh_engine: None) -> None:
     for one in (stage.victim, stage.stranger, stage.acted):
         flips.scopes |= {one.ids[name]: one.tenant_id for name in ("overlay_id", "ending_overlay_id")}
+
+
+# What an operation needs of the subscription that it is tried on; the others need one that runs.
+_NEEDS = {
+    "check_out": "incomplete",
+    "keep_subscription": "active, to end",
+    "resume_subscription": "paused",
+}
+
+
+@pytest.fixture(autouse=True)
+async def _subscription_is_as_needed(stage: Stage, request: pytest.FixtureRequest) -> None:
+    params = getattr(request.node, "callspec", None)
+    state, _, ends = _NEEDS.get(params.params.get("name", "") if params else "", "active").partition(", ")
+    await stage.behind.execute(
+        "UPDATE subscriptions SET plan_id = 'institutional', entitlements = %(all)s::jsonb, close_only = false, "
+        "status = %(state)s::text, scheduled_plan_id = NULL, "
+        "cancel_at = CASE WHEN %(ends)s::boolean THEN renewal_at END, "
+        "paused_at = CASE WHEN %(state)s::text = 'paused' THEN now() END WHERE tenant_id = %(tenant)s",
+        {"state": state, "ends": bool(ends), "all": json.dumps(EVERYTHING.to_json()), "tenant": stage.acted.tenant_id},
+    )
 
 
 def test_every_operation_has_its_row_and_asks_for_what_the_row_says():
