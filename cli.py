@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli_billing import app as billing
 from cli_brokers import brokers
 from cli_contract import openapi, scopes
 from cli_credentials import app as credentials
@@ -35,6 +36,7 @@ app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
 app.add_typer(credentials, name="credentials")
+app.add_typer(billing, name="billing")
 app.add_typer(tenants, name="tenants")
 app.add_typer(overrides, name="overrides")
 app.add_typer(calendars, name="calendars")

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from activities.accounts import Accounts
+from activities.billing_comparison import BillingComparison
 from activities.delivery import DeliveryActivities
 from activities.flattening import FlattenActivities
 from activities.gate import Gate
@@ -48,6 +49,7 @@ from adapters.reference import build_reference
 from adapters.relay import Relay
 from adapters.secretbox import SecretBox
 from adapters.store.allowances import Allowance
+from adapters.store.billing_differences import DifferenceStore
 from adapters.store.books import BooksStore
 from adapters.store.database import Database
 from adapters.store.dispatch import DispatchStore
@@ -78,6 +80,7 @@ from domain.ports import Broker, Streaming
 from domain.rights import Offer
 from settings import Settings
 from temporal import queues, schedules
+from temporal.billing import SubscriptionOwners
 from temporal.client import connect
 from temporal.flattening import Owners
 from temporal.orders import MirrorOrders
@@ -85,6 +88,7 @@ from temporal.payment_events import Drain, keep_draining
 from temporal.reconciliations import Corrections, keep_schedules
 from temporal.streams import HeartbeatShards, OrderOwners
 from temporal.subscriptions import Subscriptions
+from workflows.reconcile_billing import ReconcileBillingWorkflow
 from workflows.registry import ALL
 from workflows.subscription import SubscriptionWorkflow
 
@@ -162,7 +166,7 @@ async def followers(clients: Clients) -> list[Any]:
     # Few at once: they share one processor anyway, and the next order's then stand behind few in the server.
     tasks = clients.settings.dispatch.follower_tasks
     services = [_worker(clients, queues.FOLLOWERS, _mirroring(clients), ALL, tasks), _reconciliation(clients)]
-    return [*services, _billing(clients), _inbox(clients), *await _streams(clients)]
+    return [*services, await _billing(clients), _inbox(clients), *await _streams(clients)]
 
 
 def _mirroring(clients: Clients) -> list[Callable[..., Any]]:
@@ -292,7 +296,7 @@ def _reconciliation(clients: Clients) -> Worker:
     return _worker(clients, queues.RECONCILIATION, steps, ALL, settings.dispatch.follower_tasks)
 
 
-def _billing(clients: Clients) -> Worker:
+async def _billing(clients: Clients) -> Worker:
     """The workflows that own subscriptions, and what they ask of payment systems."""
     settings = clients.settings
     catalogue = load_catalogue(settings.billing.catalogue_path)
@@ -300,17 +304,22 @@ def _billing(clients: Clients) -> Worker:
     clients.stack.push_async_callback(close_billers, billers)
     store = SubscriptionStore(clients.database, catalogue)
     billing = SubscriptionActivities(store, billers, catalogue, settings.billing.terms())
-    return _worker(
-        clients, queues.BILLING, billing.all(), [*ALL, SubscriptionWorkflow], settings.dispatch.follower_tasks
-    )
+    owners = SubscriptionOwners(clients.temporal, _subscriptions(clients))
+    comparison = BillingComparison(store, DifferenceStore(clients.database), billers, owners)
+    every_s, lookback_days = settings.billing.reconcile_every_s, settings.billing.lookback_days
+    await schedules.ensure_billing(clients.temporal, every_s=every_s, lookback_days=lookback_days)
+    steps, owned = [*billing.all(), comparison.compare_billing_page], [SubscriptionWorkflow, ReconcileBillingWorkflow]
+    return _worker(clients, queues.BILLING, steps, [*ALL, *owned], settings.dispatch.follower_tasks)
+
+
+def _subscriptions(clients: Clients) -> Subscriptions:
+    return Subscriptions(clients.temporal, timeout_s=clients.settings.api.admit_timeout_s)
 
 
 def _inbox(clients: Clients) -> Any:
     """Wakes the workflows of the subscriptions that payment systems' events are about."""
-    settings = clients.settings
-    told = Subscriptions(clients.temporal, timeout_s=settings.api.admit_timeout_s)
-    every = timedelta(milliseconds=settings.billing.inbox_every_ms)
-    return _task(keep_draining(Drain(Inbox(clients.database), told.tell), every=every))
+    every = timedelta(milliseconds=clients.settings.billing.inbox_every_ms)
+    return _task(keep_draining(Drain(Inbox(clients.database), _subscriptions(clients).tell), every=every))
 
 
 async def _streams(clients: Clients) -> list[Worker]:

@@ -37,6 +37,7 @@ from adapters.payments.stripe_hooks import StripeHooks, live_mode
 from adapters.secretbox import SecretBox
 from adapters.store.allowances import Allowance
 from adapters.store.answers import AnswerStore, swept
+from adapters.store.billing_differences import DifferenceStore
 from adapters.store.calendars import CalendarStore
 from adapters.store.confirmations import ConfirmationStore
 from adapters.store.credentials import CredentialStore
@@ -72,6 +73,7 @@ from api.readiness import PROBE_TIMEOUT_S, Probe, Readiness
 from api.routes import (
     accounts,
     auth,
+    billing,
     confirmations,
     dead_letters,
     entitlements,
@@ -175,6 +177,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             logins=await closing.enter_async_context(open_logins(settings, database)),
             callbacks=Callbacks(ConfirmationStore(database), box),
             hooks=PaymentHooks(hook_readers(settings), Inbox(database)),
+            differences=DifferenceStore(database),
             inbox=Drain(Inbox(database), Subscriptions(temporal, timeout_s=_WAKE_TIMEOUT_S).tell),
             owners=WakeUps(temporal),
             live=live,
@@ -324,6 +327,7 @@ def _with_routes(lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         follower_orders,
         confirmations,
         hooks,
+        billing,
         dead_letters,
         reconciliations,
         overlays,

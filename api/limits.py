@@ -52,6 +52,7 @@ OPERATIONS: Mapping[str, RouteClass] = {
     "list_follower_orders": _C.READ,
     "get_follower_order": _C.READ,
     "confirm_follower_order": _C.CALLBACK,
+    "list_billing_differences": _C.READ,
     "receive_stripe_event": _C.CALLBACK,
     "receive_btcpay_event": _C.CALLBACK,
     "list_dead_letters": _C.READ,

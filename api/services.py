@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from adapters.identity.members import Members
     from adapters.live import LiveOrders
     from adapters.payments.hooks import PaymentHooks
+    from adapters.store.billing_differences import DifferenceStore
     from adapters.store.credentials import CredentialStore
     from adapters.store.directory import VaultDirectory
     from adapters.store.halts import HaltStore
@@ -200,6 +201,7 @@ class Services:
     callbacks: "Callbacks"
     hooks: "PaymentHooks"
     inbox: EventWaker
+    differences: "DifferenceStore"
     owners: OwnerWaker
     live: "LiveOrders"
     pace: Pace

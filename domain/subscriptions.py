@@ -270,3 +270,14 @@ def given_back(invoice: Invoice, refunds: tuple[Refund, ...]) -> int:
 def _refuse_over(held: Subscription) -> None:
     if held.status in OVER:
         raise Conflict("subscription-over", f"it is {held.status}: check out a new one", "subscription")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSubscription:
+    """The least of a subscription, whoever's it is."""
+
+    tenant_id: str
+    subscription_id: str
+    provider: Provider
+    status: SubscriptionState
+    ended_at: datetime | None = None

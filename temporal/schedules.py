@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from temporalio.client import (
     Client,
@@ -19,12 +20,14 @@ from temporalio.client import (
 from temporalio.common import TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.billing_comparison import ComparisonInput
 from domain.runs import ReconcileInput
 from domain.streams import StreamInput
 from temporal import ids, queues
 
 # The server's default is a year: after an outage it would read the queue once for every interval that was missed.
 _CATCH_UP = timedelta(minutes=1)
+_BILLING_CATCH_UP = timedelta(hours=6)  # a day's comparison is worth more than being in time
 _RECONCILE_CATCH_UP = timedelta(minutes=5)
 
 
@@ -55,6 +58,16 @@ async def ensure_reference(client: Client, *, every_s: int, at_once: bool) -> No
     await _ensure(client, ids.REFERENCE, "RefreshReferenceWorkflow", every, state, keeps_state=True, at_once=at_once)
 
 
+async def ensure_billing(client: Client, *, every_s: int, lookback_days: int) -> None:
+    """Compare all invoices with the payment systems' every `every_s` seconds, never twice at once."""
+    state = ScheduleState(note="our invoices, beside those of the payment systems")
+    every, start = timedelta(seconds=every_s), ComparisonInput(lookback_days)
+    await _ensure(
+        client, ids.BILLING, "ReconcileBillingWorkflow", every, state, keeps_state=True, queue=queues.BILLING,
+        start=start, catch_up=_BILLING_CATCH_UP,
+    )  # fmt: skip
+
+
 async def _ensure(
     client: Client,
     name: str,
@@ -65,12 +78,14 @@ async def _ensure(
     keeps_state: bool = False,
     at_once: bool = False,
     queue: str = queues.ORCHESTRATION,
+    start: Any = None,
+    catch_up: timedelta = _CATCH_UP,
 ) -> None:
     """Create the schedule, or bring it up to date; with `keeps_state` a pause outlives our next start."""
     schedule = Schedule(
-        action=ScheduleActionStartWorkflow(workflow, id=name, task_queue=queue),
+        action=ScheduleActionStartWorkflow(workflow, args=[] if start is None else [start], id=name, task_queue=queue),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=catch_up),
         state=state,
     )
     try:

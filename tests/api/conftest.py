@@ -36,6 +36,7 @@ from adapters.payments.hooks import PaymentHooks
 from adapters.secretbox import SecretBox
 from adapters.store.allowances import Allowance
 from adapters.store.answers import AnswerStore
+from adapters.store.billing_differences import DifferenceStore
 from adapters.store.confirmations import ConfirmationStore
 from adapters.store.credentials import CredentialStore
 from adapters.store.database import Database
@@ -469,6 +470,7 @@ async def client(
             logins=logins,
             callbacks=Callbacks(ConfirmationStore(database), box),
             inbox=inbox,
+            differences=DifferenceStore(database),
             hooks=PaymentHooks(hook_readers(with_hooks(settings)), Inbox(database)),
             owners=owners,
             live=live,

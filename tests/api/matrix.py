@@ -117,6 +117,7 @@ TABLE: Mapping[str, Row | Open] = {
     "redrive_dead_letters": _row("orders:write", body={"dead_letter_ids": ["{dead_letter_id}"]}),
     "purge_dead_letters": _row("orders:write", body={"dead_letter_ids": ["{dead_letter_id}"], "reason": "by hand"}),
     "list_audit_events": _row("audit:read"),
+    "list_billing_differences": _row("billing:read"),
     # who belongs to the tenant
     "list_users": _row("tenant:manage", "audit:read"),
     "change_role": _row("tenant:manage", body={"role": "auditor"}),

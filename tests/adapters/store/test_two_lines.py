@@ -223,6 +223,7 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
         "MirrorOrderInput": manager_order(intruder, vault_id), "Confirmation": Confirmation("c-1"), "digest": "x",
         "NewOverride": NewOverride("vaults", 3, "x"),
         "CheckoutWish": replace(_checkout(intruder, known["subscription_id"]), actor="user:intruder"),
+        "Provider": Provider.STRIPE, "provider": Provider.STRIPE, "found": [],
         "Account": account, "Outcome": Outcome(account.subscription), "happened": [], "but": "SUB-x",
         "entries": vaultfile.parse(json.dumps([{"vault_id": vault_id, "label": "Mine", "rails": ["fiat"]}])),
     }  # fmt: skip
