@@ -161,7 +161,8 @@ async def _ticking(_app: web.Application) -> Any:
     async def tick() -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            run_due()
+            if run_due():
+                kept.save()
 
     ticking = asyncio.create_task(tick())
     yield

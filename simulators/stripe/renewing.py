@@ -16,13 +16,15 @@ def _all(kind: str) -> list[Any]:
     return [value for key, value in list(resources.store.items()) if key.startswith(f"{kind}:")]
 
 
-def run_due() -> None:
-    """All that is due by the simulator's clock."""
+def run_due() -> bool:
+    """All that is due by the simulator's clock; whether a subscription changed by it."""
+    changed = False
     for subscription in _all("subscription"):
         while subscription.status not in _OVER and _step(subscription):
-            pass
+            changed = True
     for session in _all("checkout.session"):
         session._expire_if_due()
+    return changed
 
 
 def _step(subscription: Any) -> bool:
