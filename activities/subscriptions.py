@@ -4,7 +4,8 @@ Each may be repeated, by its own retries and by a person: what is so already is 
 at a payment system carries the wish's key, and the store writes only what has changed.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 
 from activities.errors import translated
+from activities.heartbeat import beating
 from domain import subscription_life as life
 from domain import subscriptions as rules
 from domain.billing import (
@@ -74,13 +76,13 @@ class SubscriptionActivities:
 
         One that cannot be read is no failure: then nothing is taken away, and `heard` is false.
         """
-        async with translated():
+        async with _told():
             account = await self._store.account(look.tenant_id, look.subscription_id)
             return await self._refresh(account, look.now, _SYSTEM)
 
     @activity.defn
     async def checkout_subscription(self, wish: CheckoutWish, now: datetime) -> CheckedOut:
-        async with translated():
+        async with _told():
             biller = self._biller(wish.provider)
             stored = await self._store.open(wish, now)
             rules.check_checkout(stored.subscription, wish)
@@ -95,7 +97,7 @@ class SubscriptionActivities:
 
     @activity.defn
     async def change_subscription(self, wish: PlanWish, now: datetime) -> SubscriptionView:
-        async with translated():
+        async with _told():
             stored = await self._stored(wish)
             held, plan = stored.subscription, self._plan(wish.plan_id, wish.plan_version)
             if plan in (stored.plan, stored.scheduled):
@@ -107,7 +109,7 @@ class SubscriptionActivities:
 
     @activity.defn
     async def cancel_subscription(self, wish: CancelWish, now: datetime) -> SubscriptionView:
-        async with translated():
+        async with _told():
             stored = await self._stored(wish)
             held = stored.subscription
             if held.over or (wish.at_period_end and held.cancel_at is not None):
@@ -137,7 +139,7 @@ class SubscriptionActivities:
     @activity.defn
     async def refund_invoice(self, wish: RefundWish, now: datetime) -> Refunded:
         """Written down before it is asked for, so that a repeat finds it and gives back nothing twice."""
-        async with translated():
+        async with _told():
             stored = await self._stored(wish)
             invoice = _invoice(stored, wish.invoice_id)
             biller = self._biller(stored.subscription.provider)
@@ -180,7 +182,7 @@ class SubscriptionActivities:
         check: Callable[[Subscription], None],
         ask: Callable[[Biller, Account], Awaitable[Outcome]],
     ) -> SubscriptionView:
-        async with translated():
+        async with _told():
             stored = await self._stored(wish)
             check(stored.subscription)
             outcome = await ask(self._biller(stored.subscription.provider), stored)
@@ -244,6 +246,13 @@ class SubscriptionActivities:
         if provider not in self._billers:
             raise BillingRefused("not-set-up", f"{provider} is not set up here")
         return self._billers[provider]
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    """A worker that dies is noticed within seconds, for somebody may be waiting; our errors are told as Temporal's."""
+    async with beating(), translated():
+        yield
 
 
 def _invoice(account: Account, invoice_id: str) -> Invoice:

@@ -53,8 +53,10 @@ STREAM_RETRY = RetryPolicy(
 # What somebody asked for must not start or change half an hour later, when the database is back.
 OVERLAY_CHANGE_WITHIN = timedelta(minutes=1)
 # A few requests to a payment system, 20 s each at the worst. What somebody asked for must not come about long after he
-# was told that it failed; a look may wait for the database, and is tried again later.
+# was told that it failed; a look may wait for the database, and is tried again later. Of a worker that dies the
+# heartbeat tells, early enough for another one to do it within that minute.
 BILLING_TIMEOUT = timedelta(minutes=2)
+BILLING_HEARTBEAT = timedelta(seconds=10)
 BILLING_CHANGE_WITHIN = timedelta(minutes=1)
 BILLING_LOOK_WITHIN = timedelta(minutes=30)
 BILLING_LOOK_AGAIN = timedelta(minutes=5)
