@@ -52,7 +52,7 @@ class Entitling(Protocol):
 
     async def of(self, tenant_id: str) -> Granted: ...
 
-    async def require(self, tenant_id: str, name: str, need: Any) -> None: ...
+    async def require(self, tenant_id: str, entitlement: str, need: Any) -> None: ...
 
 
 class EntitlementCache:
@@ -88,10 +88,10 @@ class EntitlementCache:
         await self._ask(self._keep, tenant_id, mark, _written(fresh), until)
         return fresh
 
-    async def require(self, tenant_id: str, name: str, need: Any) -> None:
+    async def require(self, tenant_id: str, entitlement: str, need: Any) -> None:
         """Raises NotEntitled, once Postgres has said so, too: who has just paid is not refused."""
-        if not allows((await self.of(tenant_id)).entitlements, name, need):
-            await self._store.require(tenant_id, name, need)
+        if not allows((await self.of(tenant_id)).entitlements, entitlement, need):
+            await self._store.require(tenant_id, entitlement, need)
 
     async def forget(self, tenant_id: str) -> None:
         """After a change: the next one who asks reads it. Does nothing where Redis is away."""

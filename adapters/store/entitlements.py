@@ -23,9 +23,9 @@ class EntitlementStore:
         """In one round trip."""
         return (await self._rights(tenant_id)).granted
 
-    async def require(self, tenant_id: str, name: str, need: Any) -> None:
+    async def require(self, tenant_id: str, entitlement: str, need: Any) -> None:
         """Raises NotEntitled for what is only read; what is written is held to it by `adapters.store.allowances`."""
-        require(self._catalogue, await self._rights(tenant_id), name, need)
+        require(self._catalogue, await self._rights(tenant_id), entitlement, need)
 
     async def _rights(self, tenant_id: str) -> Rights:
         row = await self._database.lookup(RIGHTS, {"tenant": UUID(tenant_id)})

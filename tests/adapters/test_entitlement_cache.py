@@ -44,9 +44,9 @@ class Truth:
             raise StoreUnavailable("away")
         return found
 
-    async def require(self, tenant_id: str, name: str, need: Any) -> None:
-        if not allows((await self.of(tenant_id)).entitlements, name, need):
-            raise NotEntitled(name, "lacks", [])
+    async def require(self, tenant_id: str, entitlement: str, need: Any) -> None:
+        if not allows((await self.of(tenant_id)).entitlements, entitlement, need):
+            raise NotEntitled(entitlement, "lacks", [])
 
 
 @pytest.fixture

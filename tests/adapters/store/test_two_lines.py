@@ -221,7 +221,7 @@ def _values(victim: Victim, intruder: str) -> dict[str, Any]:
         "ExtendOverlay": ExtendOverlay(intruder, overlay_id, timedelta(minutes=50), "user:intruder"),
         "EndOverlay": EndOverlay(intruder, overlay_id, EndReason.CANCELLED, "user:intruder"),
         "MirrorOrderInput": manager_order(intruder, vault_id), "Confirmation": Confirmation("c-1"), "digest": "x",
-        "NewOverride": NewOverride("vaults", 3, "x"),
+        "entitlement": "vaults", "need": 1, "NewOverride": NewOverride("vaults", 3, "x"),
         "CheckoutWish": replace(_checkout(intruder, known["subscription_id"]), actor="user:intruder"),
         "Provider": Provider.STRIPE, "provider": Provider.STRIPE, "found": [],
         "Account": account, "Outcome": Outcome(account.subscription), "happened": [], "but": "SUB-x",
