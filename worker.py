@@ -90,7 +90,6 @@ from temporal.streams import HeartbeatShards, OrderOwners
 from temporal.subscriptions import Subscriptions
 from workflows.reconcile_billing import ReconcileBillingWorkflow
 from workflows.registry import ALL
-from workflows.subscription import SubscriptionWorkflow
 
 _log = logging.getLogger("vanta.worker")
 ROLES = ("orchestration", "followers", "dispatch", "relay")
@@ -308,8 +307,8 @@ async def _billing(clients: Clients) -> Worker:
     comparison = BillingComparison(store, DifferenceStore(clients.database), billers, owners)
     every_s, lookback_days = settings.billing.reconcile_every_s, settings.billing.lookback_days
     await schedules.ensure_billing(clients.temporal, every_s=every_s, lookback_days=lookback_days)
-    steps, owned = [*billing.all(), comparison.compare_billing_page], [SubscriptionWorkflow, ReconcileBillingWorkflow]
-    return _worker(clients, queues.BILLING, steps, [*ALL, *owned], settings.dispatch.follower_tasks)
+    steps = [*billing.all(), comparison.compare_billing_page]
+    return _worker(clients, queues.BILLING, steps, [*ALL, ReconcileBillingWorkflow], settings.dispatch.follower_tasks)
 
 
 def _subscriptions(clients: Clients) -> Subscriptions:

@@ -11,9 +11,10 @@ from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 from workflows.refresh_credentials import RefreshCredentialsWorkflow
 from workflows.refresh_reference import RefreshReferenceWorkflow
+from workflows.subscription import SubscriptionWorkflow
 
 ALL = [
     MirrorOrderWorkflow, MirrorShardWorkflow, FollowerOrderWorkflow, IngestQueueWorkflow, MarkPricesWorkflow,
     ReconcileVaultWorkflow, FlipModeWorkflow, FlattenWorkflow, OrderStreamWorkflow,
-    RefreshCredentialsWorkflow, RefreshReferenceWorkflow,
+    RefreshCredentialsWorkflow, RefreshReferenceWorkflow, SubscriptionWorkflow,
 ]  # fmt: skip

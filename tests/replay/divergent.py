@@ -13,6 +13,7 @@ from workflows.order_stream import OrderStreamWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 from workflows.refresh_credentials import RefreshCredentialsWorkflow
 from workflows.refresh_reference import ReferenceRefreshed, RefreshReferenceWorkflow
+from workflows.subscription import SubscriptionWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
@@ -23,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.overlays import Overlay
     from domain.runs import ReconcileInput, RunTotals
     from domain.streams import StreamInput
+    from domain.subscriptions import SubscriptionInput, SubscriptionView
     from temporal import search_attributes
 
 
@@ -148,6 +150,18 @@ class WatchingTwice(OrderStreamWorkflow):
         await super().run(start)
 
 
+@workflow.defn(name="SubscriptionWorkflow")
+class HastySubscription(SubscriptionWorkflow):
+    @workflow.init
+    def __init__(self, given: SubscriptionInput) -> None:
+        super().__init__(given)
+
+    @workflow.run
+    async def run(self, given: SubscriptionInput) -> SubscriptionView | None:
+        workflow.upsert_search_attributes([search_attributes.STATE.value_set("hasty")])
+        return await super().run(given)
+
+
 ALL = [
     Hesitating,
     LeavingOut,
@@ -160,4 +174,5 @@ ALL = [
     CallingOffTwice,
     WatchingTwice,
     RereadingTwice,
+    HastySubscription,
 ]

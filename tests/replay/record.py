@@ -34,6 +34,7 @@ from temporal.redrives import Redrives
 from tests.exchanges import listed
 from tests.flattening import flattened, halt
 from tests.flips import a_flip, about_to_expire, flips_of
+from tests.replay import subscribing
 from tests.streaming import filled_between_polls, placed, streams_of
 from tests.world import ACTOR, World
 
@@ -324,6 +325,16 @@ async def streamed(world: World) -> Found:
     }
 
 
+async def subscribed(world: World) -> Found:
+    """A payment system of the tests' own: what they answer is no part of a history."""
+    found = {}
+    for scenario in (subscribing.whole, subscribing.refused, subscribing.unheard, subscribing.gone_on):
+        async with subscribing.subscribing(world) as one:
+            await scenario(one)
+            found[f"subscription_{scenario.__name__}"] = one.workflow_id
+    return found
+
+
 async def _disable(world: World, followers: Sequence[str], *, undo: bool = False) -> None:
     """As the breaker does it, which makes a dead letter of what is due next."""
     async with world.database.cursor(world.tenant_id) as cursor:
@@ -338,7 +349,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
         waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat, streamed,
-        refreshed, referenced, waited,
+        refreshed, referenced, waited, subscribed,
     )
 }  # fmt: skip
 
