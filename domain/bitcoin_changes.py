@@ -99,31 +99,3 @@ def paused(held: Subscription, now: datetime, until: datetime | None) -> Subscri
     if held.status not in _RUNNING:
         raise BillingRefused("not-now", f"a subscription that is {held.status} cannot be paused")
     return replace(held, status=SubscriptionState.PAUSED, paused_at=now, resume_at=until)
-
-
-def resumed(held: Subscription, now: datetime) -> Subscription:
-    """The time that was paid for and not had is given back: every date to come moves by the length of the pause."""
-    if held.status is not SubscriptionState.PAUSED or held.paused_at is None:
-        return held
-    at, gap = held.paused_at, now - held.paused_at
-
-    def moved(moment: datetime | None) -> datetime | None:
-        return None if moment is None else moment + gap
-
-    paid = held.paid_through is not None and held.paid_through > at
-    on_trial = held.trial_end is not None and held.trial_end > at
-    running = SubscriptionState.TRIALING if on_trial else SubscriptionState.ACTIVE
-    return replace(
-        held,
-        status=running if paid else SubscriptionState.PAST_DUE,
-        paused_at=None,
-        resume_at=None,
-        anchor_at=moved(held.anchor_at),
-        period_start=moved(held.period_start),
-        renewal_at=moved(held.renewal_at),
-        paid_through=moved(held.paid_through),
-        trial_end=moved(held.trial_end) if on_trial else held.trial_end,
-        past_due_since=None if paid else moved(held.past_due_since) or now,
-        grace_until=None if paid else moved(held.grace_until),
-        cancel_at=moved(held.cancel_at),
-    )

@@ -35,7 +35,6 @@ from domain.bitcoin_changes import (
     nothing_ahead,
     on_trial,
     paused,
-    resumed,
     scheduled,
     with_plan,
     without_upgrade,
@@ -43,6 +42,7 @@ from domain.bitcoin_changes import (
 from domain.bitcoin_invoicing import Wanted, as_there, obsolete, outcome, wanted, watched, with_invoice
 from domain.ids import invoice_id
 from domain.plans import Plan
+from domain.subscription_life import resumed
 
 _TO_PAY = frozenset({InvoiceStatus.OPEN, InvoiceStatus.PROCESSING})
 
@@ -112,7 +112,8 @@ class BitcoinBiller:
 
     async def resume(self, account: Account, now: datetime, key: str) -> Outcome:  # noqa: ARG002
         there = await self._read(account, now)
-        there = settle(replace(there, subscription=resumed(there.subscription, now)), (), now, self._rules)
+        if there.subscription.status is SubscriptionState.PAUSED:
+            there = replace(there, subscription=resumed(there.subscription, now))
         return outcome(account, await self._invoiced(there, now))
 
     async def invoices(self, account: Account, since: datetime) -> Sequence[Invoice]:
@@ -156,10 +157,11 @@ class BitcoinBiller:
     async def _invoiced(
         self, account: Account, now: datetime, *, redirect_url: str | None = None, asked: bool = False
     ) -> Account:
-        """With the invoice that it needs, and without those that it does not.
+        """Settled, with the invoice that it needs, and without those that it does not.
 
         A refusal of an invoice that nobody waits for must not keep back what was paid: the next look tries again.
         """
+        account = settle(account, (), now, self._rules)
         for invoice in obsolete(account, now, self._rules):
             account = with_invoice(account, await self._void(invoice, now))
         lacking = wanted(account, now, self._rules)

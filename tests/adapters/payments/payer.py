@@ -21,6 +21,9 @@ from domain.billing import (
     Subscription,
 )
 from domain.bitcoin_account import Rules
+from domain.plans import Plan
+from domain.subscription_life import advance
+from domain.subscriptions import Terms
 from simulators.btcpay import BtcpayServer
 
 START = datetime(2026, 1, 10, 12, tzinfo=UTC)
@@ -28,6 +31,7 @@ KEY = "greenfield-key-of-the-store"
 CATALOGUE = load_catalogue()
 CORE, PRO = CATALOGUE.current("core"), CATALOGUE.current("pro")
 RULES = Rules(CATALOGUE, timedelta(days=7), timedelta(days=1))
+TERMS = Terms(timedelta(days=7), timedelta(days=30), (), timedelta(days=3), timedelta(minutes=5), timedelta(days=1))
 THANKS = "https://app.example/thanks"
 
 
@@ -73,24 +77,44 @@ class Payer:
         self.server.advance(span)
         await self.look()
 
+    async def subscribe(self) -> None:
+        """The first period is paid, and confirmed."""
+        await self.checkout()
+        await self.settle()
+
+    async def settle(self, share: str = "1") -> None:
+        """Pay the newest invoice, and wait for its confirmation."""
+        self.pay(share)
+        self.server.mine()
+        await self.look()
+
+    async def change(self, plan: Plan, key: str = "k") -> None:
+        self.take(await self.biller.change(self.account, plan, self.now, key))
+
     def pay(self, share: str = "1", invoice: Invoice | None = None, *, rbf: bool = False) -> str:
         return self.server.pay((invoice or self.newest).provider_ref or "", part=Decimal(share), rbf=rbf)
 
     def take(self, outcome: Outcome) -> None:
         """As the store does: by id, a line once, and read back in the order of their times."""
+        before = self.held
         known = {invoice.invoice_id: invoice for invoice in self.account.invoices}
         known |= {invoice.invoice_id: invoice for invoice in outcome.invoices}
         lines = {line.entry_id: line for line in (*outcome.entries, *self.account.entries)}
-        held = outcome.subscription
         self.notes += outcome.notes
+        self.account = _planned(replace(self.account, subscription=outcome.subscription))
+        held, _ = advance(self.account, TERMS, self.now, heard=True, before=before)
         self.account = replace(
-            self.account,
-            subscription=held,
-            plan=CATALOGUE.get(held.plan_id, held.plan_version) or CORE,
-            scheduled=CATALOGUE.get(held.scheduled_plan_id or "", held.scheduled_plan_version or 0),
+            _planned(replace(self.account, subscription=held)),
             invoices=tuple(sorted(known.values(), key=lambda each: (each.created_at or START, each.number))),
             entries=tuple(sorted(lines.values(), key=lambda line: (line.at, line.entry_id))),
         )
+
+
+def _planned(account: Account) -> Account:
+    held = account.subscription
+    plan = CATALOGUE.get(held.plan_id, held.plan_version) or CORE
+    scheduled = CATALOGUE.get(held.scheduled_plan_id or "", held.scheduled_plan_version or 0)
+    return replace(account, plan=plan, scheduled=scheduled)
 
 
 @asynccontextmanager
