@@ -20,6 +20,7 @@ from cli_plans import plans
 from cli_reference import calendars, instruments
 from cli_secrets import app as secrets
 from cli_sim import sim
+from cli_subscription import invoices, subscription
 from cli_tenants import app as tenants
 from cli_vaults import vaults as import_vaults
 
@@ -35,6 +36,8 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(db, name="db")
 app.add_typer(dlq, name="dlq")
 app.add_typer(secrets, name="secrets")
+app.add_typer(subscription, name="subscription")
+app.add_typer(invoices, name="invoices")
 app.add_typer(credentials, name="credentials")
 app.add_typer(billing, name="billing")
 app.add_typer(tenants, name="tenants")
