@@ -4,10 +4,10 @@ Whatever is asked, the invoices that may have changed are read first and the acc
 decided is decided on what is true now. Nothing is read from an event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from adapters.payments.btcpay import Btcpay
 from adapters.payments.btcpay_wire import Asked
@@ -44,6 +44,7 @@ from domain.ids import invoice_id
 from domain.plans import Plan
 from domain.subscription_life import resumed
 
+T = TypeVar("T")
 _TO_PAY = frozenset({InvoiceStatus.OPEN, InvoiceStatus.PROCESSING})
 
 
@@ -80,7 +81,8 @@ class BitcoinBiller:
         return outcome(before, account), CheckoutPage(invoice.url, invoice.provider_ref or "", invoice.due_at)
 
     async def refresh(self, account: Account, now: datetime) -> Outcome:
-        return outcome(account, await self._invoiced(await self._read(account, now), now))
+        there = outcome(account, await self._invoiced(await self._read(account, now), now))
+        return replace(there, refunds=await self._paid_out(account))
 
     async def change(self, account: Account, plan: Plan, now: datetime, key: str) -> Outcome:
         before, account = account, await self._read(account, now)
@@ -151,8 +153,27 @@ class BitcoinBiller:
 
     async def _read(self, account: Account, now: datetime) -> Account:
         refs = [invoice.provider_ref for invoice in watched(account, now, self._rules)]
-        readings = [await self._btcpay.read(ref) for ref in refs if ref is not None]
-        return settle(account, readings, now, self._rules)
+        found = [await self._known(self._btcpay.read(ref)) for ref in refs if ref is not None]
+        return settle(account, [reading for reading in found if reading is not None], now, self._rules)
+
+    async def _known(self, asked: Awaitable[T]) -> T | None:
+        """None for what the server does not have any more: it must not stand in the way of all the rest."""
+        try:
+            return await asked
+        except BillingRefused as error:
+            if error.code != "not-found":
+                raise
+            return None
+
+    async def _paid_out(self, account: Account) -> tuple[Refund, ...]:
+        """The refunds that their receivers have claimed and got since."""
+        done = []
+        for refund in account.refunds:
+            if refund.status is RefundStatus.CLAIMABLE and refund.provider_ref is not None:
+                paid = await self._known(self._btcpay.paid_out_minor(refund.provider_ref))
+                if paid is not None and paid >= refund.amount_minor:
+                    done.append(replace(refund, status=RefundStatus.SUCCEEDED))
+        return tuple(done)
 
     async def _invoiced(
         self, account: Account, now: datetime, *, redirect_url: str | None = None, asked: bool = False

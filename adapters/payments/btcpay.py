@@ -22,6 +22,7 @@ from adapters.payments.btcpay_wire import (
     PullPayment,
     invoice_body,
     read_invoice,
+    read_paid_out,
     read_pull_payment,
     refund_body,
     refusal,
@@ -107,6 +108,10 @@ class Btcpay:
                 return made
         body = refund_body(name, amount_minor, description)
         return read_pull_payment(await self._ask("POST", f"{_invoice(ref)}/refund", body=body))
+
+    async def paid_out_minor(self, ref: str) -> int:
+        """What has been claimed of a refund and paid, in US cents."""
+        return read_paid_out(await self._ask("GET", f"/api/v1/pull-payments/{quote(ref, safe='')}/payouts"))
 
     async def close(self) -> None:
         if self._client is not None:

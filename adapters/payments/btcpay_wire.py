@@ -127,6 +127,15 @@ def read_pull_payment(said: Any) -> PullPayment:
         raise unreadable("a pull payment", error) from None
 
 
+def read_paid_out(said: Any) -> int:
+    """Of a pull payment in USD: the payouts that are done, in US cents."""
+    try:
+        done = [each for each in said if (each["state"], each["originalCurrency"]) == ("Completed", "USD")]
+        return int(sum((_decimal(each["originalAmount"]) for each in done), Decimal(0)) * 100)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise unreadable("payouts", error) from None
+
+
 def refusal(said: Any) -> tuple[str, str]:
     """Code and message of an answer that is no success: a problem, or a list of what is wrong in which field."""
     if isinstance(said, Mapping):

@@ -251,6 +251,25 @@ async def test_a_refund_is_claimed_by_its_link_and_made_once(payer: Payer):
     assert sum(e.amount_minor for e in payer.account.entries if e.kind is EntryKind.REFUND) == -5_000
 
 
+async def test_a_refund_that_was_claimed_and_paid_has_succeeded(payer: Payer):
+    await payer.subscribe()
+    done = await payer.biller.refund(payer.account, payer.newest, refund_of(payer, 4_900), payer.now)
+    payer.account = replace(payer.account, refunds=(done,))
+    assert (await payer.biller.refresh(payer.account, payer.now)).refunds == ()
+    payer.server.claim(done.provider_ref or "")
+    told = await payer.biller.refresh(payer.account, payer.now)
+    assert told.refunds == (replace(done, status=RefundStatus.SUCCEEDED),)
+
+
+async def test_an_invoice_that_the_server_has_lost_hides_no_other(payer: Payer):
+    await payer.checkout()
+    lost = payer.newest
+    await payer.pass_time(timedelta(hours=1))
+    del payer.server.book.invoices[lost.provider_ref or ""]
+    await payer.settle()
+    assert payer.held.status is State.ACTIVE
+
+
 async def test_no_more_is_given_back_than_was_paid(payer: Payer):
     await payer.subscribe()
     refund = refund_of(payer, CORE.price_minor + 1)
