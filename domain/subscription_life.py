@@ -72,7 +72,7 @@ def resumed(held: Subscription, at: datetime) -> Subscription:
     pause = at - (held.paused_at or at)
     moved = {
         name: getattr(held, name) + pause
-        for name in ("anchor_at", "period_start", "renewal_at", "paid_through")
+        for name in ("anchor_at", "period_start", "renewal_at", "paid_through", "cancel_at")
         if getattr(held, name) is not None
     }
     return replace(held, status=_S.ACTIVE, paused_at=None, resume_at=None, close_only=False, **moved)
