@@ -23,15 +23,21 @@ def allowing(catalogue: Catalogue, name: str, need: Any, rights: Rights) -> list
     return [plan for plan in catalogue.sold() if allows(overridden(plan.entitlements, rights.overrides), name, need)]
 
 
-def require(catalogue: Catalogue, rights: Rights, name: str, need: Any, *, grows: bool = False) -> None:
-    """Raises NotEntitled. `grows`: it is new, and has to be allowed also after a downgrade that is ahead."""
+def require(
+    catalogue: Catalogue, rights: Rights, name: str, need: Any, *, grows: bool = False, own: bool = True
+) -> None:
+    """Raises NotEntitled. `grows`: it is new, and has to be allowed also after a downgrade that is ahead.
+
+    `own` off: who asks is another tenant than whose rights these are, and hears nothing of them but what they lack.
+    """
     has = rights.growth if grows else rights.granted.entitlements
     if allows(has, name, need):
         return
     plans = allowing(catalogue, name, need, rights)
     offer = f"The cheapest plan that allows it is {plans[0].plan_id}." if plans else "No plan allows it."
     ahead = rights.ahead if allows(rights.granted.entitlements, name, need) else None
-    reason = f"{_lack(need, getattr(has, name))} {_why(rights, ahead)}. {offer}"
+    why = f"{_lack(need, getattr(has, name))} {_why(rights, ahead)}" if own else "its subscriber may not have more"
+    reason = f"{why}. {offer}"
     raise NotEntitled(name, reason, [plan.plan_id for plan in plans])
 
 

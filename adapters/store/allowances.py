@@ -19,7 +19,7 @@ from domain.offers import require
 from domain.overlays import TTL, OverlayKind
 from domain.plans import Catalogue
 from domain.terms import Mode
-from models import Vault
+from models import Follower, Vault
 
 # Two statements: the second sees what whoever held the lock before us has committed.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('entitled ' || :what, 0))")
@@ -50,21 +50,23 @@ class Allowance:
         added = [persona for persona in after if persona not in before]
         await self._all(session, tenant_id, [("personas", persona) for persona in added])
 
-    async def new_follower(self, session: AsyncSession, subscriber: str, new: NewFollower) -> None:
+    async def new_follower(self, session: AsyncSession, tenant_id: str, new: NewFollower) -> None:
         """To be asked before it is inserted; holds the count of the subscriber's, of all vaults of all tenants."""
+        subscriber = new.subscriber_tenant_id or tenant_id
+        own = subscriber == tenant_id
         await _lock(session, f"followers {subscriber}")
         connection = await session.connection()
         there = (await connection.execute(_FOLLOWERS, {"tenant": UUID(subscriber)})).scalar_one()
         rights = await self._rights(session, subscriber)
-        require(self._catalogue, rights, "followers", there + 1, grows=True)
+        require(self._catalogue, rights, "followers", there + 1, grows=True, own=own)
         venues = sorted({account.venue for account in (new.equities, new.crypto) if account is not None})
         needs = [("modes", new.mode.value), *(("bridged_brokers", venue) for venue in venues)]
         if new.persona is not None:
             needs.append(("personas", new.persona))
         for name, need in needs:
-            require(self._catalogue, rights, name, need)
+            require(self._catalogue, rights, name, need, own=own)
 
-    async def changed_follower(self, session: AsyncSession, subscriber: str, before: Mode, changed: Any) -> None:
+    async def changed_follower(self, session: AsyncSession, row: Follower, before: Mode, changed: Any) -> None:
         """`changed` settings by name. A mode that trades less, and leaving a persona, is nobody's business."""
         needs = []
         mode = changed.get("mode")
@@ -72,7 +74,8 @@ class Allowance:
             needs.append(("modes", Mode(mode).value))
         if changed.get("persona") is not None:
             needs.append(("personas", changed["persona"]))
-        await self._all(session, subscriber, needs)
+        own = row.subscriber_tenant_id == row.tenant_id
+        await self._all(session, str(row.subscriber_tenant_id), needs, own=own)
 
     async def overlay(self, session: AsyncSession, tenant_id: str, kind: OverlayKind, persona: str | None) -> None:
         """Of a flip or a boost; whoever stops something may."""
@@ -83,11 +86,13 @@ class Allowance:
             needs.append(("personas", persona))
         await self._all(session, tenant_id, needs)
 
-    async def _all(self, session: AsyncSession, tenant_id: str, needs: Collection[tuple[str, Any]]) -> None:
+    async def _all(
+        self, session: AsyncSession, tenant_id: str, needs: Collection[tuple[str, Any]], *, own: bool = True
+    ) -> None:
         if needs:
             rights = await self._rights(session, tenant_id)
             for name, need in needs:
-                require(self._catalogue, rights, name, need)
+                require(self._catalogue, rights, name, need, own=own)
 
     async def _rights(self, session: AsyncSession, tenant_id: str) -> Rights:
         connection = await session.connection()

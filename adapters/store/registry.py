@@ -161,7 +161,7 @@ class Registry:
                 secret = await self._first_secret(session, row.follower_id) if shown else None
                 return Created(row, replayed=True, signing_secret=secret)
             await require(session, Vault, "vault", new.vault_id)
-            await self._allowance.new_follower(session, new.subscriber_tenant_id or tenant_id, new)
+            await self._allowance.new_follower(session, tenant_id, new)
             follower = await insert_new(session, follower_row(tenant_id, new, once.key), "follower_id")
             secret = self._seal_secrets(session, follower, new)
             payload = follower_event(follower)
@@ -189,8 +189,7 @@ class Registry:
                 raise InvalidInput("mode", "must stay shadow: the follower has neither a webhook nor a broker account")
             changed = changed_settings(before, after)
             if changed:
-                payer = str(row.subscriber_tenant_id)
-                await self._allowance.changed_follower(session, payer, before.mode, changed)
+                await self._allowance.changed_follower(session, row, before.mode, changed)
                 row.sqlmodel_update(settings_columns(row, changed))
                 session.add(row)
                 payload = {"vault_id": row.vault_id, "changes": settings_changes(before, changed)}

@@ -110,7 +110,9 @@ async def test_followers_are_counted_for_who_pays_for_them_whosever_the_vault_is
     await subscribe(database, tenant, entitlements=replace(CORE, followers=2).to_json())
     await follower(held, manager, vault_id, subscriber_tenant_id=tenant)
     await follower(held, tenant, own)
-    assert (await refused(follower(held, manager, vault_id, subscriber_tenant_id=tenant))).entitlement == "followers"
+    error = await refused(follower(held, manager, vault_id, subscriber_tenant_id=tenant))
+    assert error.entitlement == "followers"
+    assert error.reason == "its subscriber may not have more. The cheapest plan that allows it is core."
     assert (await refused(follower(held, tenant, own))).entitlement == "followers"
     assert (await refused(follower(held, manager, vault_id))).reason.endswith("is core.")
 
