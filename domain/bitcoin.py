@@ -37,7 +37,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`order_id` is our invoice id. `status`, `additional`: the server's words. Until `monitored_until` it looks on."""
+    """`order_id` is our invoice id as they were told it. `status`, `additional`: the server's words.
+
+    `monitored_until`: until then it sees payments that come late.
+    """
 
     ref: str
     order_id: str
@@ -71,18 +74,20 @@ def credit_minor(value: Decimal, rate: Decimal, amount_minor: int) -> int:
     return amount_minor + int(((value - asked) * rate / _CENT).to_integral_value(ROUND_FLOOR))
 
 
-def payment_entries(entries: Iterable[Entry], reading: Reading, now: datetime) -> tuple[Entry, ...]:
+def payment_entries(entries: Iterable[Entry], invoice: Invoice, reading: Reading, now: datetime) -> tuple[Entry, ...]:
     """The lines that the account lacks: a settled payment once, and its reversal once it is invalid.
 
     A payment that had counted and is merely unconfirmed again keeps counting until it is invalid. One that comes back
     after a reversal counts again, under an id with the number of the time. What is not listed is left as it is.
     """
     known = list(entries)
-    new = (_payment_entry(known, reading, payment, now) for payment in reading.payments)
+    new = (_payment_entry(known, invoice, reading, payment, now) for payment in reading.payments)
     return tuple(entry for entry in new if entry is not None)
 
 
-def _payment_entry(known: Sequence[Entry], reading: Reading, payment: Payment, now: datetime) -> Entry | None:
+def _payment_entry(
+    known: Sequence[Entry], invoice: Invoice, reading: Reading, payment: Payment, now: datetime
+) -> Entry | None:
     key = f"{reading.ref}/{payment.payment_id}"
     paid = [entry for entry in known if entry.kind is EntryKind.PAYMENT and entry.detail.get("payment") == key]
     gone = [entry for entry in known if entry.kind is EntryKind.REVERSAL and entry.detail.get("payment") == key]
@@ -96,7 +101,7 @@ def _payment_entry(known: Sequence[Entry], reading: Reading, payment: Payment, n
     number = len(gone) + 1
     detail = {"payment": key, "btc": format(payment.value, "f"), "rate": format(payment.rate, "f")}
     suffix = f"/{number}" if number > 1 else ""
-    return Entry(f"{kind}/{key}{suffix}", kind, amount, now, reading.order_id, detail)
+    return Entry(f"{kind}/{key}{suffix}", kind, amount, now, invoice.invoice_id, detail)
 
 
 def invoice_as_read(invoice: Invoice, reading: Reading, now: datetime) -> Invoice:

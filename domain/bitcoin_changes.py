@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from domain.billing import Account, BillingRefused, Invoice, InvoiceKind, InvoiceStatus, Subscription, SubscriptionState
-from domain.bitcoin_account import Rules, charges, give_back, prepaid
+from domain.bitcoin_charges import Rules, charges, give_back, prepaid
 from domain.plans import Plan
 
 UNPAID_YET = frozenset({SubscriptionState.INCOMPLETE, SubscriptionState.TRIALING})

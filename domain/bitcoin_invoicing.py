@@ -14,7 +14,8 @@ from domain.billing import (
     Subscription,
 )
 from domain.bitcoin import Reading, invoice_as_read
-from domain.bitcoin_account import AFTERMATH, Rules, due_period, in_hand, invoice_for, pending_upgrade
+from domain.bitcoin_account import AFTERMATH, due_period, in_hand, pending_upgrade
+from domain.bitcoin_charges import Rules, invoice_for
 from domain.ids import invoice_id
 from domain.plans import Plan
 

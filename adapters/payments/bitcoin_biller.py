@@ -26,7 +26,7 @@ from domain.billing import (
     SubscriptionState,
 )
 from domain.bitcoin import invoice_as_read
-from domain.bitcoin_account import Rules, in_hand, invoice_for, pay_upgrade, settle, upgrade_price
+from domain.bitcoin_account import in_hand, settle
 from domain.bitcoin_changes import (
     UNPAID_YET,
     cancelled,
@@ -39,6 +39,7 @@ from domain.bitcoin_changes import (
     with_plan,
     without_upgrade,
 )
+from domain.bitcoin_charges import Rules, invoice_for, pay_upgrade, upgrade_price
 from domain.bitcoin_invoicing import Wanted, as_there, obsolete, outcome, wanted, watched, with_invoice
 from domain.ids import invoice_id
 from domain.plans import Plan

@@ -21,6 +21,7 @@ from adapters.payments.btcpay_wire import (
     Checkout,
     PullPayment,
     invoice_body,
+    is_usd,
     read_invoice,
     read_paid_out,
     read_pull_payment,
@@ -63,12 +64,11 @@ class Btcpay:
         await self._list({"take": 1})
 
     async def find(self, order_id: str) -> Reading | None:
-        """The invoice that was made for `order_id`; the newest, should there be several."""
-        found = [said for said in await self._list({"orderId": [order_id]}) if tags_of(said).get("orderId") == order_id]
-        if not found:
-            return None
-        newest = max((read_invoice(said) for said in found), key=lambda reading: reading.created_at)
-        return await self.read(newest.ref)
+        """The invoice in USD that was made for `order_id`; the newest, should there be several."""
+        listed = await self._list({"orderId": [order_id]})
+        found = [read_invoice(said) for said in listed if tags_of(said).get("orderId") == order_id and is_usd(said)]
+        newest = max(found, key=lambda reading: reading.created_at, default=None)
+        return None if newest is None else await self.read(newest.ref)
 
     async def create(self, asked: Asked) -> Reading:
         """Makes it anew each time: look it up before."""
@@ -84,13 +84,13 @@ class Btcpay:
         return read_invoice(said, methods)
 
     async def since(self, moment: datetime, tag: tuple[str, str]) -> list[Reading]:
-        """The invoices made since then that carry this tag."""
+        """The invoices in USD made since then that carry this tag."""
         name, value = tag
         found: list[str] = []
         for page in range(_MAX_PAGES):
             asked = {"startDate": int(moment.timestamp()), "textSearch": value, "skip": page * _PAGE, "take": _PAGE}
             listed = await self._list(asked)
-            found.extend(read_invoice(said).ref for said in listed if tags_of(said).get(name) == value)
+            found.extend(read_invoice(said).ref for said in listed if tags_of(said).get(name) == value and is_usd(said))
             if len(listed) < _PAGE:
                 break
         return [await self.read(ref) for ref in found]

@@ -80,8 +80,10 @@ def usd(minor: int) -> str:
 
 
 def read_invoice(said: Any, methods: Any = ()) -> Reading:
-    """Raises BillingUnavailable for what is no invoice."""
+    """Raises BillingUnavailable for what is no invoice in USD: no other money may be taken for it."""
     try:
+        if not is_usd(said):
+            raise ValueError("not in USD")
         return Reading(
             ref=_text(said["id"]),
             order_id=str((said.get("metadata") or {}).get("orderId") or ""),
@@ -96,6 +98,10 @@ def read_invoice(said: Any, methods: Any = ()) -> Reading:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise unreadable("an invoice", error) from None
+
+
+def is_usd(said: Mapping[str, Any]) -> bool:
+    return str(said["currency"]) == "USD"
 
 
 def tags_of(said: Mapping[str, Any]) -> Mapping[str, Any]:

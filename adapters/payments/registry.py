@@ -10,7 +10,7 @@ from adapters.payments.btcpay_wire import Checkout
 from adapters.payments.stripe_biller import StripeBiller
 from adapters.payments.stripe_client import StripeApi
 from domain.billing import Biller, Provider
-from domain.bitcoin_account import Rules
+from domain.bitcoin_charges import Rules
 from domain.plans import Catalogue
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from domain.billing import Account, EntryKind, Invoice, InvoiceKind, InvoiceStatus, Provider, Subscription
 from domain.billing import SubscriptionState as State
 from domain.bitcoin import SATOSHI, Payment, PaymentStatus, Reading, credit_minor
-from domain.bitcoin_account import Rules, settle
+from domain.bitcoin_account import settle
+from domain.bitcoin_charges import Rules
 from domain.bitcoin_invoicing import wanted
 from domain.entitlements import NOTHING
 from domain.plans import Catalogue, Interval, Plan

@@ -20,7 +20,7 @@ from domain.billing import (
     Provider,
     Subscription,
 )
-from domain.bitcoin_account import Rules
+from domain.bitcoin_charges import Rules
 from domain.plans import Plan
 from domain.subscription_life import advance
 from domain.subscriptions import Terms

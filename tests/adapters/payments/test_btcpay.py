@@ -38,6 +38,17 @@ def test_what_is_no_invoice_is_asked_for_again(said: object):
         read_invoice(said)
 
 
+async def test_an_invoice_in_other_money_is_never_taken_for_ours():
+    async with BtcpayServer(api_key=KEY) as server:
+        btcpay = client(server)
+        body = invoice_body(ASKED, CHECKOUT) | {"currency": "JPY"}
+        said = await btcpay._ask("POST", f"/api/v1/stores/{server.store_id}/invoices", body=body)
+        assert await btcpay.find("IN-1") is None
+        with pytest.raises(BillingUnavailable):
+            await btcpay.read(said["id"])
+        await btcpay.close()
+
+
 def test_a_refusal_is_told_by_code_or_by_field():
     assert refusal({"code": "non-refundable", "message": "no"}) == ("non-refundable", "no")
     assert refusal([{"path": "amount", "message": "too little"}]) == ("invalid", "amount: too little")
