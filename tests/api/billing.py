@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from activities.subscriptions import SubscriptionActivities
 from adapters.payments.catalogue import load_catalogue
@@ -120,7 +121,7 @@ class FakeSubscriptions:
         if self.away is not None:
             raise self.away
         try:
-            done = await step(wish, datetime.now(UTC))
+            done = await ActivityEnvironment().run(step, wish, datetime.now(UTC))
         except ApplicationError as error:
             raise WorkflowUpdateFailedError(error) from error
         if self.late:
