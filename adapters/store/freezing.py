@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from adapters.store.database import Cursor, jsonb
-from adapters.store.rights import HELD, lacks, read_rights
+from adapters.store.rights import HELD, MINE, lacks, read_rights
 from adapters.store.underway import read_under_way
 from domain.mirroring import MirrorOrderInput
 from domain.overlays import OverlayKind
@@ -64,20 +64,20 @@ SELECT tenant_id, follower_id, route,
     'buying', coalesce(under_way ->> 0, '0'), 'selling', coalesce(under_way ->> 1, '0'),
     'funds_usd', (funds - coalesce((under_way ->> 2)::numeric, 0))::text,
     'hedge_qty', hedge_qty::text, 'hedge_holding', hedge_holding::text) AS terms
-FROM (
+FROM (SELECT g.*, {HELD} AS held FROM (
   SELECT f.*, f.endpoint_disabled_at IS NOT NULL AS disabled, %(under_way)s::jsonb -> f.follower_id AS under_way,
     CASE WHEN f.webhook IS NOT NULL THEN 'webhook' ELSE (SELECT c.venue FROM credentials c
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s AND c.status IN ('active', 'broken')) END AS route,
     f.webhook IS NULL AND coalesce((SELECT c.status = 'broken' FROM credentials c
       WHERE c.cred_ref = f.bridged_brokers ->> %(ref)s), false) AS broken,
-    {HELD} AS held, {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
+    {MINE} AS mine, {_position("%(symbol)s")} AS holding, {_RESIDUE} AS residue, {FUNDS} AS funds,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_position("%(hedge_symbol)s")} END AS hedge_holding,
     CASE WHEN %(hedge_symbol)s::text IS NULL THEN 0 ELSE {_HEDGE_QTY} END AS hedge_qty
   FROM followers f
   WHERE f.tenant_id = %(tenant_id)s AND f.vault_id = %(vault_id)s
     AND (%(only)s::text IS NULL OR f.follower_id = %(only)s)
   OFFSET 0  -- each of these once, however often it is named above
-) f
+) g OFFSET 0) f
 """
 
 

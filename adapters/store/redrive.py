@@ -13,7 +13,7 @@ from adapters.store.database import Cursor, Database, jsonb
 from adapters.store.dispatch import DispatchStore
 from adapters.store.freezing import FUNDS
 from adapters.store.frozen import character, follower_terms, instrument_of, order_terms, overlays_of
-from adapters.store.rights import HELD, lacks, read_rights
+from adapters.store.rights import HELD, MINE, lacks, read_rights
 from domain import redrive
 from domain.dispatch import Change, PendingOrder
 from domain.mirroring import RedriveRequest, RedriveVerdict
@@ -58,7 +58,9 @@ WHERE x.fo_id = %(fo_id)s AND is_mine(x.tenant_id)
 
 _RIGHTS = f"""
 SELECT coalesce(held ? 'closed', false) AS close_only, {lacks("%(mode)s", "%(route)s", "%(persona)s")} AS lacks
-FROM (SELECT {HELD} AS held FROM followers f WHERE f.follower_id = %(only)s AND f.tenant_id = %(tenant_id)s) f
+FROM (SELECT g.*, {HELD} AS held FROM (
+  SELECT f.created_at, f.follower_id, {MINE} AS mine FROM followers f
+  WHERE f.follower_id = %(only)s AND f.tenant_id = %(tenant_id)s) g) f
 """
 
 _NEW_ROUND = "UPDATE follower_orders SET attempts_base = dispatch_attempts WHERE fo_id = %s AND is_mine(tenant_id)"

@@ -24,29 +24,31 @@ SELECT c.subscriber, c.created_at, c.follower_id FROM follower_cuts(%(subscriber
 """
 _NOBODY = ["-infinity", ""]  # before any follower
 
-# Of a row `f` of followers: the limits of its subscriber, `followers` among them only where older ones use them up.
-HELD = """
-(SELECT (%(held)s::jsonb -> (m ->> 0)::int) || CASE WHEN m ->> 1 IS NULL
-    OR (f.created_at, f.follower_id) <= ((m ->> 1)::timestamptz, m ->> 2)
-    THEN '{"followers": null}'::jsonb ELSE '{}'::jsonb END
- FROM (SELECT %(subscribers)s::jsonb -> f.subscriber_tenant_id::text AS m) x WHERE m IS NOT NULL)
-"""
+# Of a row `f` of followers: the index of its subscriber's limits; with it, where older followers use up their number,
+# the last that may open. Null where there are none.
+MINE = "%(subscribers)s::jsonb -> f.subscriber_tenant_id::text"
+# Of a row with `mine`: the limits.
+HELD = "CASE WHEN mine IS NOT NULL THEN %(held)s::jsonb -> (mine ->> 0)::int END"
+_BEYOND = "mine ->> 1 IS NOT NULL AND (created_at, follower_id) > ((mine ->> 1)::timestamptz, mine ->> 2)"
 
 
 def lacks(mode: str, route: str, persona: str) -> str:
-    """Of `held`, which is `HELD`: what the follower would need to open, null where that is nothing.
+    """Of a follower with `mine` and `held`: what it would need to open, null where that is nothing.
 
     The three are SQL of what it opens with.
     """
     return f"""
-CASE WHEN held IS NOT NULL AND NOT held ? 'closed' THEN nullif(jsonb_strip_nulls(jsonb_build_object(
-  'followers', held -> 'followers', 'mode', held -> 'modes' -> {mode}, 'broker', held -> 'bridged_brokers' -> {route},
-  'persona', held -> 'personas' -> {persona}, 'flips', held -> 'flips')), '{{}}') END
+CASE WHEN held IS NULL THEN NULL
+  WHEN {_BEYOND} OR held -> 'modes' ? {mode} OR held -> 'bridged_brokers' ? {route} OR held -> 'personas' ? {persona}
+    OR held ? 'flips'
+  THEN jsonb_strip_nulls(jsonb_build_object('followers', CASE WHEN {_BEYOND} THEN held -> 'followers' END,
+    'mode', held -> 'modes' -> {mode}, 'broker', held -> 'bridged_brokers' -> {route},
+    'persona', held -> 'personas' -> {persona}, 'flips', held -> 'flips')) END
 """
 
 
 async def read_rights(cursor: Cursor, offer: Offer, of: dict[str, Any], flips: Collection[str] = ()) -> dict[str, Any]:
-    """What `HELD` binds: `held`, the limits that there are, and `subscribers`, whose they are.
+    """What `MINE` and `HELD` bind: `held`, the limits that there are, and `subscribers`, whose they are.
 
     `of` names followers: tenant_id, vault_id, and `only` for one of them. `flips`: the personas of the flips in force.
     """

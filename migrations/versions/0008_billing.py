@@ -336,7 +336,8 @@ def _rights() -> None:
         $$
         """
     )
-    # Of a subscriber that may have so many followers, the last of them; those beyond it may reduce and not open.
+    # Of a subscriber that has more followers than it may have, the last that it may; those beyond may reduce and not
+    # open. Counted first, as most have not.
     op.execute(
         """
         CREATE FUNCTION follower_cuts(subscribers uuid[], most int[], moment timestamptz) RETURNS TABLE (
@@ -344,7 +345,12 @@ def _rights() -> None:
         )
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
           SELECT w.subscriber::text, c.created_at, c.follower_id
-          FROM unnest(subscribers, most) AS w(subscriber, most) CROSS JOIN LATERAL (
+          FROM unnest(subscribers, most) AS w(subscriber, most) JOIN (
+            SELECT f.subscriber_tenant_id, count(*) AS followers FROM public.followers f
+            WHERE f.subscriber_tenant_id = ANY(subscribers) AND (moment IS NULL OR f.created_at <= moment)
+            GROUP BY f.subscriber_tenant_id
+          ) n ON n.subscriber_tenant_id = w.subscriber AND n.followers > w.most
+          CROSS JOIN LATERAL (
             SELECT f.created_at, f.follower_id::text FROM public.followers f
             WHERE f.subscriber_tenant_id = w.subscriber AND (moment IS NULL OR f.created_at <= moment)
             ORDER BY f.created_at, f.follower_id OFFSET w.most - 1 LIMIT 1) c

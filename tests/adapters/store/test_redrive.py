@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,7 @@ from domain.requests import Once
 from models import Price
 from settings import Settings
 from tests.adapters.store.orders import EQUITY, UNLIMITED, Floor
+from tests.adapters.store.subscribers import CORE, subscribe, subscriber
 
 F = FollowerState
 FAIL = SendOutcome(OutcomeKind.RETRYABLE, "http_503", "HTTP 503", 503)
@@ -288,6 +289,32 @@ async def test_an_order_that_a_disabled_endpoint_has_killed_goes_when_it_is_back
     assert (await order.redrive()).redriven
     assert await order.attempt(ACK) is F.CONFIRMED
     assert (await order.row())["dispatch_attempts"] == 1
+
+
+async def test_an_open_waits_until_its_subscriber_may_have_it_again(floor: Floor) -> None:
+    tenant = await subscriber(floor.database, floor.registry)
+    order = await dead(floor, subscriber_tenant_id=tenant, persona="ares")
+    await subscribe(floor.database, tenant, "unpaid", close_only=True)
+    assert await order.refused() == "not_entitled"
+    assert (await order.redrive()).reason == "the subscription allows reductions only"
+    await subscribe(floor.database, tenant, "active", plan=CORE)
+    assert (await order.redrive()).reason == "its subscriber may not use persona ares"
+    await subscribe(floor.database, tenant, "active", plan=replace(CORE, personas=("ares",), followers=0))
+    assert (await order.redrive()).reason == "older followers of its subscriber are as many as it may have"
+    await subscribe(floor.database, tenant, "active", plan=replace(CORE, personas=("ares",)))
+    assert (await order.redrive()).redriven
+
+
+async def test_a_reduction_is_redriven_whatever_its_subscriber_has(floor: Floor) -> None:
+    tenant = await subscriber(floor.database, floor.registry)
+    follower = await floor.follower(subscriber_tenant_id=tenant)
+    bought = (await floor.admit()).mo_id
+    await ExpansionStore(floor.database).expand(floor.tenant_id, bought, 0)
+    held = Dead(floor, bought, ids.follower_order_id(bought, follower), follower, 0)
+    assert await held.attempt(ACK) is F.CONFIRMED
+    order = await dead(floor, follower=follower, order={"side": "sell"})
+    await subscribe(floor.database, tenant, "unpaid", close_only=True)
+    assert (await order.redrive()).redriven
 
 
 async def _price(registry: Registry, price: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from adapters.store.database import Database
+from adapters.store.door import Door
+from adapters.store.preview import PreviewStore
 from adapters.store.registry import Registry
 from domain.enrolment import BrokerAccount
 from domain.mirroring import CORRECTION, FLATTEN, Admission
@@ -100,8 +102,9 @@ async def test_a_suspended_subscriber_opens_nothing(floor: Floor) -> None:
 
 
 async def test_an_old_subscription_that_is_over_counts_until_another_one_is_paid(floor: Floor) -> None:
-    tenant = await subscriber(floor.database, floor.registry, "canceled")
+    tenant = await subscriber(floor.database, floor.registry)
     follower = await floor.follower(subscriber_tenant_id=tenant)
+    await subscribe(floor.database, tenant, "canceled")
     await subscribe(floor.database, tenant, "incomplete", n=1)
     assert (await place(floor))[follower]["reason"] == "close_only"
     await subscribe(floor.database, tenant, "trialing", n=1)
@@ -240,8 +243,9 @@ async def test_corrections_that_open_are_held_and_those_that_reduce_and_flattens
 
 
 async def test_what_is_frozen_tells_nothing_of_the_subscribers_plan_or_payments(floor: Floor) -> None:
-    tenant = await subscriber(floor.database, floor.registry, "active", plan=replace(CORE, personas=("nemesis",)))
+    tenant = await subscriber(floor.database, floor.registry)
     follower = await floor.follower(subscriber_tenant_id=tenant, persona="ares")
+    await subscribe(floor.database, tenant, "active", plan=replace(CORE, personas=("nemesis",)))
     page = "SELECT body FROM snapshot_pages WHERE mo_id = %s"
     [frozen] = await floor.rows(page, (await admit(floor)).mo_id)
     [terms] = frozen["body"]
@@ -275,3 +279,35 @@ async def test_without_limits_nothing_is_looked_up_and_nothing_is_frozen_of_righ
     orders = await expand(floor, await floor.admit())
     assert UNLIMITED.limits(UNLIMITED.without, ["ares"]) == {}
     assert orders[follower]["reason"] is None
+
+
+async def test_a_preview_tells_what_it_lacks_now_and_as_of_then(floor: Floor) -> None:
+    tenant = await subscriber(floor.database, floor.registry, "active")
+    older = await floor.follower(subscriber_tenant_id=tenant)
+    follower = await floor.follower(subscriber_tenant_id=tenant, persona="athena")
+    moments = [await now(floor)]
+    for change in (
+        {"status": "past_due", "close_only": True},
+        {"status": "active", "plan": replace(CORE, followers=1)},
+        {"status": "active", "plan": replace(CORE, personas=())},
+        {"status": "canceled"},
+    ):
+        await subscribe(floor.database, tenant, **change)
+        moments.append(await now(floor))
+    await subscribe(floor.database, tenant, "active")
+    store = PreviewStore(floor.database, Door(max_notional_usd=D(10_000_000), max_qty=D(1_000_000)), OFFER)
+    order = {"symbol": EQUITY, "side": "buy", "qty": "10"}
+    seen = [await store.preview(floor.tenant_id, follower, order, moment) for moment in [*moments, None]]
+    assert [leg.reason for found in seen for leg in found.legs] == [
+        None, "close_only", "not_entitled", "not_entitled", "close_only", None,
+    ]  # fmt: skip
+    lacking = [found.terms["lacks"] for found in seen]
+    assert lacking == [None, None, {"followers": "core"}, {"persona": "core"}, None, None]
+    [leg] = (await store.preview(floor.tenant_id, older, order, moments[2])).legs
+    assert leg.reason is None
+
+
+async def now(floor: Floor) -> datetime:
+    [row] = await floor.rows("SELECT clock_timestamp() AS now")
+    moment: datetime = row["now"]
+    return moment
