@@ -30,7 +30,7 @@ from domain.billing import (
     Subscription,
     SubscriptionState,
 )
-from domain.errors import InvalidInput, NotFound
+from domain.errors import Conflict, InvalidInput, NotFound
 from domain.plans import Catalogue, Plan
 from domain.subscriptions import (
     CancelWish,
@@ -184,7 +184,12 @@ class SubscriptionActivities:
     ) -> SubscriptionView:
         async with _told():
             stored = await self._stored(wish)
-            check(stored.subscription)
+            try:
+                check(stored.subscription)
+            except Conflict:
+                if not _repeated():
+                    raise
+                return await self._refresh(stored, now, wish.actor)  # its worker died when it had been done
             outcome = await ask(self._biller(stored.subscription.provider), stored)
             return await self._finish(stored, outcome, now, wish.actor)
 
@@ -253,6 +258,10 @@ async def _told() -> AsyncIterator[None]:
     """A worker that dies is noticed within seconds, for somebody may be waiting; our errors are told as Temporal's."""
     async with beating(), translated():
         yield
+
+
+def _repeated() -> bool:
+    return activity.in_activity() and activity.info().attempt > 1
 
 
 def _invoice(account: Account, invoice_id: str) -> Invoice:

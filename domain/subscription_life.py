@@ -243,7 +243,8 @@ def _state_changes(before: Subscription, after: Subscription) -> Iterable[Happen
         yield Happening("close_only", {"grace_until": after.grace_until})
     if before.close_only and not after.close_only:
         yield Happening("reopened")
-    if before.period_start and after.period_start and before.period_start < after.period_start:
+    later = before.period_start and after.period_start and before.period_start < after.period_start
+    if later and before.status is not _S.PAUSED:  # a pause only moves the period that it interrupts
         yield Happening("renewed", {"period_start": after.period_start, "renewal_at": after.renewal_at})
 
 

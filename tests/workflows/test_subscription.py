@@ -234,8 +234,16 @@ async def test_a_worker_that_is_killed_after_every_write_does_no_harm(local: Wor
         await one.running()
         up = await one.engine.change(PlanWish(*one.named("up"), "pro", 1))
         assert up.subscription == one.held
+        await one.engine.change(PlanWish(*one.named("down"), "core", 1))
+        await one.engine.keep(Wish(*one.named("keep")))
+        await one.engine.pause(PauseWish(*one.named("pause")))
+        resumed = await one.engine.resume(Wish(*one.named("resume")))
+        assert resumed.subscription == one.held
         over = await one.engine.cancel(CancelWish(*one.named("now"), at_period_end=False))
         assert await one.ended() == over
-        assert one.store.lost >= 4
-    assert one.biller.effects == ["change/up", "cancel/now"]
-    assert one.store.actions() == ["created", "updated", "activated", "plan_changed", "canceled", "close_only"]
+        assert one.store.lost >= 8
+    assert one.biller.effects == ["change/up", "change/down", "keep/keep", "pause/pause", "resume/resume", "cancel/now"]
+    assert one.store.actions() == [
+        "created", "updated", "activated", "plan_changed", "downgrade_scheduled", "kept", "paused", "close_only",
+        "resumed", "reopened", "canceled", "close_only",
+    ]  # fmt: skip
