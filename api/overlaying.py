@@ -35,7 +35,7 @@ async def start(services: Services, caller: Principal, key: str, new: NewOverlay
     try:
         begun = await services.flips.start(start)
     except WorkflowUpdateFailedError as error:
-        raise _refused(error) from error
+        raise as_refused(error) from error
     if begun is not None and begun.fingerprint != digest:
         raise IdempotencyKeyReused("Idempotency-Key was already used for an overlay with another body")
     return await services.overlays.get(caller.tenant_id, overlay_id), begun is None
@@ -49,7 +49,7 @@ async def extend(services: Services, caller: Principal, vault_id: str, overlay_i
     try:
         done = await services.flips.extend(overlay_id, kind, Extension(ttl, caller.actor))
     except WorkflowUpdateFailedError as error:
-        raise _refused(error) from error
+        raise as_refused(error) from error
     if done is None:
         raise InvalidInput("overlay_id", "it is over; start another one")
     return await services.overlays.get(caller.tenant_id, overlay_id)
@@ -65,7 +65,7 @@ async def end(services: Services, caller: Principal, vault_id: str, overlay_id: 
         try:
             done = await services.flips.cancel(overlay_id, kind, caller.actor)
         except WorkflowUpdateFailedError as error:
-            raise _refused(error) from error
+            raise as_refused(error) from error
     if done is None:
         # It never had a workflow, or somebody has terminated it.
         reason = EndReason.CANCELLED if kind in TTL else EndReason.LIFTED
@@ -73,7 +73,7 @@ async def end(services: Services, caller: Principal, vault_id: str, overlay_id: 
     return await services.overlays.get(caller.tenant_id, overlay_id)
 
 
-def _refused(error: WorkflowUpdateFailedError) -> Exception:
+def as_refused(error: WorkflowUpdateFailedError) -> Exception:
     """What the workflow refused, as if it had been refused here; its messages are `field: reason`."""
     cause = error.cause
     if not isinstance(cause, ApplicationError):

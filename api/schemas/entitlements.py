@@ -27,7 +27,8 @@ class EntitlementsAnswer(Answer):
         description="Of the subscription that counts; null: the tenant has none.", examples=["pro"]
     )
     status: str | None = Field(
-        description="Of that subscription. active, trialing and past_due grant what it lists, any other nothing.",
+        description="Of that subscription. active, trialing and, in its grace, past_due grant what its plan has; any "
+        "other leaves reading.",
         examples=["active"],
     )
     entitlements: EntitlementList

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from nats.aio.client import Client as NatsClient
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from psycopg.rows import dict_row
 
-from adapters.relay import Relay
+from adapters.relay import Message, Relay
 from adapters.store.changes import EMIT
 from adapters.store.dispatch import DispatchStore
 from domain.dispatch import Change
@@ -98,6 +98,25 @@ async def test_every_audit_event_goes_out_once_though_the_relay_dies_before_it_c
         async with outbox.transaction(force_rollback=True):  # published, and no word of it kept
             assert await relay.pump(outbox, bus) > 0
         while await relay.pump(outbox, bus):
+            pass
+        await _check_each_audit_event_is_on_the_bus_once(world, bus)
+
+
+async def test_who_listens_to_the_relay_hears_each_event_before_the_bus_does(world: World):
+    heard: list[tuple[str, str]] = []
+
+    async def hears(messages: Sequence[Message]) -> None:
+        heard.extend((message.body["entity"], message.body["action"]) for message in messages)
+        raise ConnectionError("and then the bus is gone")
+
+    vault = await world.vault()
+    nats_url = world.settings.nats.url.get_secret_value()
+    relay = Relay(_dsn(world), nats_url, batch=10_000, idle_ms=20, timeout_s=5, hears=hears)
+    async with _bus(world) as bus, _outbox(world) as outbox:
+        with pytest.raises(ConnectionError):
+            await relay.pump(outbox, bus)
+        assert ("vault", "created") in heard, vault
+        while await _relay(world).pump(outbox, bus):
             pass
         await _check_each_audit_event_is_on_the_bus_once(world, bus)
 

@@ -13,7 +13,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.errors import NotFound
+from api.overlaying import as_refused
+from domain.errors import NotEntitled, NotFound
 from domain.flip_mode import Extension, FlipModeInput, StartOverlay
 from domain.overlays import EndReason, NewOverlay, Overlay, OverlayKind, Params
 from domain.requests import Once
@@ -139,6 +140,17 @@ async def test_what_cannot_be_started_fails_with_its_reason_and_may_be_asked_for
             await result_of(local, start)
         fake.refusal = None
         assert await flips.start(start) is not None
+
+
+async def test_a_plan_that_runs_out_on_the_way_is_told_with_those_that_would_allow_it(local: WorkflowEnvironment):
+    fake, start = FakeOverlays(now), fresh()
+    fake.refusal = NotEntitled("flip_mode", "is not there", ["pro", "institutional"])
+    async with serving(local, fake) as flips:
+        with pytest.raises(WorkflowUpdateFailedError) as heard:
+            await flips.start(start)
+    told = as_refused(heard.value)
+    assert isinstance(told, NotEntitled)
+    assert (told.entitlement, told.reason, told.plans) == ("flip_mode", "is not there", ["pro", "institutional"])
 
 
 async def test_an_extension_is_never_longer_than_the_longest_time(local: WorkflowEnvironment):
