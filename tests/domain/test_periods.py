@@ -191,28 +191,30 @@ def test_a_change_outside_of_its_period_is_refused(start: int, end: int, at: int
 
 
 def _billing_files() -> list[Path]:
-    named = [ROOT / "domain" / f"{name}.py" for name in ("plans", "billing", "periods", "subscriptions", "bitcoin")]
-    # What reads and writes money rows, and what shows it; further ones are added by their names.
+    names = ("plans", "billing", "periods", "subscriptions", "subscription_life", "bitcoin", "amounts", "plan_changes")
+    named = [ROOT / "domain" / f"{name}.py" for name in names]
+    # What reads and writes money rows, and what shows it.
     patterns = (
+        "domain/bitcoin_*.py", "domain/billing_*.py", "cli_subscription.py", "cli_plans.py",
         "adapters/payments/*.py", "adapters/store/subscription*.py", "adapters/store/billing*.py",
         "adapters/store/invoices*.py", "adapters/store/refunds*.py", "models/billing.py", "api/schemas/billing*.py",
         "api/schemas/invoices.py", "api/schemas/subscription*.py", "api/schemas/plans.py", "api/routes/invoices.py",
         "api/routes/plans.py", "api/routes/subscription*.py", "activities/*billing*.py", "activities/subscription*.py",
         "workflows/*billing*.py", "workflows/subscription*.py",
     )  # fmt: skip
-    return [file for file in named if file.exists()] + sorted(f for p in patterns for f in ROOT.glob(p))
+    return named + sorted(f for p in patterns for f in ROOT.glob(p))
 
 
 def _floats(tree: ast.AST) -> list[str]:
     """Where a float could come from: its literals, its name, and a division that is not whole.
 
-    A number of seconds is none of money's: `..._s=`, `..._S =`, and what is called timeout may be broken. Decimals may
-    be divided where it is to be seen that they are some; a path's parts are joined.
+    A number of seconds is none of money's: `..._s=`, `..._S =`, and what is called timeout, seconds or secs may be
+    broken. Decimals may be divided where it is to be seen that they are some; a path's parts are joined.
     """
-    times = {id(below) for node in ast.walk(tree) if _is_time(node) for below in ast.walk(node)}
+    fine = {id(below) for node in ast.walk(tree) if _is_time(node) or _is_rounded(node) for below in ast.walk(node)}
     found = []
     for node in ast.walk(tree):
-        if id(node) in times:
+        if id(node) in fine:
             continue
         if isinstance(node, ast.Constant) and isinstance(node.value, float):
             found.append(f"line {node.lineno}: {node.value!r}")
@@ -229,15 +231,25 @@ def _is_exact(node: ast.BinOp | ast.AugAssign) -> bool:
     return decimal or any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts)
 
 
+def _is_rounded(node: ast.AST) -> bool:
+    """What is rounded at once by a method that decimals have and floats have not."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="quantize" | "to_integral_value")):
+            return not any(isinstance(part, ast.Constant) and isinstance(part.value, float) for part in ast.walk(node))
+    return False
+
+
 def _is_time(node: ast.AST) -> bool:
     match node:
         case ast.keyword(arg=str(name)) | ast.arg(arg=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            pass
+        case ast.Assign(targets=[ast.Attribute(attr=name)]):
             pass
         case ast.AnnAssign(target=ast.Name(id=name)) | ast.AnnAssign(target=ast.Attribute(attr=name)):
             pass
         case _:
             return False
-    return name.lower().endswith(("_s", "timeout"))
+    return name.lower().endswith(("_s", "timeout", "seconds", "secs"))
 
 
 def test_nothing_in_billing_knows_a_float() -> None:
@@ -248,7 +260,15 @@ def test_nothing_in_billing_knows_a_float() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["half = price / 2", "price /= 2", "price *= 0.5", "price = float(said)", "def f(price: float): ..."]
+    "code",
+    [
+        "half = price / 2",
+        "price /= 2",
+        "price *= 0.5",
+        "price = float(said)",
+        "def f(price: float): ...",
+        "(price * 0.5).quantize(1)",
+    ],
 )
 def test_the_search_for_floats_finds_them(code: str) -> None:
     assert _floats(ast.parse(code))
