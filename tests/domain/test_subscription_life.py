@@ -136,6 +136,17 @@ def test_a_card_that_is_declined_has_grace_from_what_was_paid_for():
     assert step(CARD, RENEWAL + HOUR) == (StepKind.LOOK, RENEWAL + HOUR + TERMS.look_again)
 
 
+def test_what_stripe_says_of_a_card_does_not_undo_what_is_ours_to_say():
+    declined = replace(CARD, status=_S.PAST_DUE, period_start=RENEWAL, renewal_at=RENEWAL + 31 * DAY)
+    given_up = at(declined, RENEWAL + 30 * DAY, before=CARD)
+    assert (given_up.status, given_up.close_only) == (_S.UNPAID, True)
+    again = replace(given_up, status=_S.PAST_DUE)  # as Stripe goes on to say
+    assert advance(account(again), TERMS, RENEWAL + 31 * DAY, heard=True, before=given_up) == (given_up, ())
+    paid = replace(given_up, status=_S.ACTIVE, paid_through=given_up.renewal_at)
+    back = at(paid, RENEWAL + 31 * DAY - HOUR, before=given_up)
+    assert (back.status, back.close_only, back.grace_until, back.reminded) == (_S.ACTIVE, False, None, ())
+
+
 def test_an_end_that_was_wished_comes_at_its_time():
     ending = replace(HELD, cancel_at=RENEWAL, scheduled_plan_id="core", scheduled_plan_version=1)
     assert step(ending, RENEWAL - HOUR) == (StepKind.CANCEL, RENEWAL)
