@@ -2,8 +2,9 @@
 
 Every statement is given common table expressions named like the tables that it reads, so that the very statements of
 admission answer for then. Settings and cash come from `row_history`, prices from `price_history`, what a follower held
-from its fills, what was under way from the audit events, overlays and halts from their times. Instruments and
-credentials are taken as they are now.
+from its fills, what was under way from the audit events, overlays and halts from their times. Subscribers' rights are
+of then, too: their functions are told the time. Instruments, credentials, whether a tenant is suspended, and plans are
+taken as they are now.
 
 A row counts from the moment that its transaction began or wrote it, not from its commit a moment later: at a time at
 which something was just being written, the answer may have what a reader then could not see yet.
