@@ -13,6 +13,8 @@ from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 PLAN_WINDOW_S = 60
+# Not even a plan of none locks its tenant out: he must be able to look, and to pay for a bigger one.
+PLAN_LEAST = 10
 
 
 class RouteClass(StrEnum):
@@ -74,8 +76,7 @@ def of_caller(
     users = Bucket(f"{route_class}-user", f"{key}:{actor}", rates.user)
     if rates.tenant is None:
         return [users]
-    # Not even a plan of none locks its tenant out: he may want a bigger one.
-    quota = rates.tenant if tenant_limit is None else Quota(max(1, tenant_limit), PLAN_WINDOW_S)
+    quota = rates.tenant if tenant_limit is None else Quota(max(PLAN_LEAST, tenant_limit), PLAN_WINDOW_S)
     return [Bucket(f"{route_class}-tenant", key, quota), users]
 
 

@@ -76,21 +76,21 @@ async def test_without_a_subscription_this_installation_gives_everything(caller:
 
 
 async def test_the_plans_rate_is_the_tenants_quota_and_kills_do_not_know_of_it(caller: Caller) -> None:
-    await subscribe(caller, api_rate=7)
+    await subscribe(caller, api_rate=12)
     follower_id = await caller.follower()
     answer = await caller.get(f"/v1/followers/{follower_id}")
-    assert '"read-tenant";q=7;w=60' in answer.headers["ratelimit-policy"]
+    assert '"read-tenant";q=12;w=60' in answer.headers["ratelimit-policy"]
     while (answer := await caller.patch(f"/v1/followers/{follower_id}", {"scale": "2"})).status_code != 429:
-        assert '"write-tenant";q=7;w=60' in answer.headers["ratelimit-policy"]
+        assert '"write-tenant";q=12;w=60' in answer.headers["ratelimit-policy"]
     assert problem(answer, 429, "rate-limited")["violated_policies"] == ["write-tenant"]
     assert (await caller.patch(f"/v1/followers/{follower_id}", {"kill_switch": True})).status_code == 200
     assert (
-        '"read-tenant";q=7' not in (await caller.http.delete("/v1/manager-orders/M-none")).headers["ratelimit-policy"]
+        '"read-tenant";q=12' not in (await caller.http.delete("/v1/manager-orders/M-none")).headers["ratelimit-policy"]
     )
 
 
 async def test_without_a_subscription_the_platforms_own_limits_hold(caller: Caller) -> None:
-    assert '"read-tenant";q=7;' not in (await caller.get("/v1/vaults")).headers["ratelimit-policy"]
+    assert '"read-tenant";q=12;' not in (await caller.get("/v1/vaults")).headers["ratelimit-policy"]
 
 
 async def test_the_past_is_replayed_and_a_whole_order_exported_where_the_plan_has_it(caller: Caller) -> None:

@@ -69,10 +69,15 @@ def test_callers_beyond_the_memory_are_forgotten_oldest_first() -> None:
 
 
 def test_a_tenants_own_limit_takes_the_place_of_the_platforms() -> None:
-    rates = Rates(Quota(5, 60), Quota(50, 60))
-    tenant, user = of_caller(RouteClass.READ, rates, "t", "user:bob", tenant_limit=7)
-    assert (tenant.quota, user.quota) == (Quota(7, 60), Quota(5, 60))
+    rates = Rates(Quota(5, 3_600), Quota(50, 3_600))
+    tenant, user = of_caller(RouteClass.READ, rates, "t", "user:bob", tenant_limit=17)
+    assert (tenant.quota, user.quota) == (Quota(17, 60), Quota(5, 3_600))
     assert {tenant.name, user.name} == {"read-tenant", "read-user"}
+
+
+def test_a_plan_of_none_leaves_enough_to_look_and_to_pay() -> None:
+    rates = Rates(Quota(5, 60), Quota(50, 60))
+    assert of_caller(RouteClass.READ, rates, "t", "user:bob", tenant_limit=0)[0].quota == Quota(10, 60)
 
 
 def test_addresses_of_one_ipv6_network_share_a_quota() -> None:
