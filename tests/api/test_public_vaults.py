@@ -84,13 +84,12 @@ async def test_a_vault_that_is_public_no_more_is_as_unknown_as_any(caller: Calle
 async def test_without_the_entitlement_there_are_no_public_vaults(
     caller: Caller, stranger: Caller, owner_execute: Execute, status: str
 ) -> None:
-    vault_id = await public_vault(caller)
+    vault_id, mine = await public_vault(caller), await stranger.vault()
     await subscribe(owner_execute, stranger, status, public_vaults=status != "active")
     theirs = problem(await stranger.get(f"/v1/vaults/{vault_id}"), 404, "not-found", "vault_id")
     made_up = problem(await stranger.get("/v1/vaults/V_nothing"), 404, "not-found", "vault_id")
     assert theirs["detail"].replace(vault_id, "V_nothing") == made_up["detail"]
     assert await listed(stranger, "public") == {}
-    mine = await stranger.vault()
     assert set(await listed(stranger, "all")) == {mine}
 
 
