@@ -188,6 +188,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             billing=Billing(
                 Subscriptions(temporal, timeout_s=settings.api.admit_timeout_s),
                 SubscriptionStore(database, catalogue),
+                granted,
                 catalogue,
                 settings.billing.terms(),
                 billers,

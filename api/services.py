@@ -159,10 +159,14 @@ class SubscriptionEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """`loopback_urls`: whether payers may be sent back to this machine without TLS, as on the embedded stack."""
+    """`granted` is read past the cache: whoever has changed his plan sees what that grants in the answer.
+
+    `loopback_urls`: whether payers may be sent back to this machine without TLS, as on the embedded stack.
+    """
 
     engine: SubscriptionEngine
     store: "SubscriptionStore"
+    granted: "Entitling"
     catalogue: Catalogue
     terms: Terms
     billers: Mapping[Provider, Biller]

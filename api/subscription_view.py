@@ -20,7 +20,7 @@ _NOTHING = dict.fromkeys(_SAME) | {"close_only": False}
 
 async def shown(services: Services, tenant_id: str) -> Subscription:
     store = services.billing.store
-    granted = EntitlementList.model_validate((await services.entitlements.of(tenant_id)).entitlements)
+    granted = EntitlementList.model_validate((await services.billing.granted.of(tenant_id)).entitlements)
     held = await store.live(tenant_id)
     if held is None:
         return Subscription(

@@ -12,6 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.subscriptions import SubscriptionActivities
 from adapters.payments.catalogue import load_catalogue
 from adapters.store.database import Database
+from adapters.store.entitlements import EntitlementStore
 from adapters.store.subscriptions import SubscriptionStore
 from api.services import Billing
 from domain import ids
@@ -29,6 +30,7 @@ from domain.billing import (
     RefundStatus,
     SubscriptionState,
 )
+from domain.entitlements import EVERYTHING
 from domain.periods import period_end
 from domain.plans import Plan
 from domain.subscriptions import CheckoutWish, SubscriptionView
@@ -172,8 +174,9 @@ class Till:
         catalogue, terms = load_catalogue(), BillingSettings().terms()
         store, cards, bitcoin = SubscriptionStore(database, catalogue), FakeCards(), FakeBitcoin()
         billers: Any = {each.provider: each for each in (cards, bitcoin)}
+        granted = EntitlementStore(database, EVERYTHING, catalogue)
         engine = FakeSubscriptions(SubscriptionActivities(store, billers, catalogue, terms))
-        return cls(engine, cards, bitcoin, store, Billing(engine, store, catalogue, terms, billers))
+        return cls(engine, cards, bitcoin, store, Billing(engine, store, granted, catalogue, terms, billers))
 
     def fresh(self) -> None:
         for each in (self.cards, self.bitcoin):
