@@ -1,6 +1,6 @@
 """The wave is an accelerator: with and without it, every follower's order takes the same path to the same end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from domain.sizing import Mode
 from simulators.market.behaviour import Behaviour as Trading
 from simulators.market.behaviour import Fault, FaultKind, Life
 from simulators.receiver import Behaviour
+from tests.adapters.store.subscribers import CORE, subscribe, subscriber
 from tests.integration.workers import workers_with
 from tests.world import ACTOR, World
 
@@ -54,8 +55,16 @@ TERMS: dict[str, dict[str, Any]] = {
     "killed": {"kill_switch": True},
 }
 OTHERS = ("shadow", "without_a_route")
-UNSENT = {"at_its_cap": "at_cap", "killed": "kill_switch", "shadow": None, "without_a_route": "no_route"}
-LABELS = (*WEBHOOKS, *ACCOUNTS, *TERMS, *OTHERS)
+# They hold five, which they may reduce, whatever their subscribers have.
+SUBSCRIBERS: dict[str, dict[str, Any]] = {
+    "closed": {"status": "unpaid", "close_only": True},
+    "without_its_mode": {"status": "active", "plan": replace(CORE, modes=())},
+}
+UNSENT = {
+    "at_its_cap": "at_cap", "killed": "kill_switch", "shadow": None, "without_a_route": "no_route",
+    "closed": "close_only", "without_its_mode": "not_entitled",
+}  # fmt: skip
+LABELS = (*WEBHOOKS, *ACCOUNTS, *TERMS, *OTHERS, *SUBSCRIBERS)
 
 _FIELDS = ("state", "qty", "cap_applied", "reason", "route", "trace", "dispatch_attempts", "filled_qty", "avg_price")
 _DONE = {state.value for state in FOLLOWER_ENDS} | {"partially_filled"}
@@ -98,6 +107,7 @@ async def test_without_the_wave_every_follower_order_ends_the_same(world: World)
         assert (one.state, one.counts) == (other.state, other.counts)
         assert one.shards == other.shards == -(-len(LABELS) // PAGE_SIZE)
     assert held_then == held_now
+    assert {held_now[label][1] for label in SUBSCRIBERS} == {0}
 
 
 def _check_ways(outcome: Outcome, *, first: str) -> None:
@@ -196,13 +206,17 @@ async def _enrol_one(world: World, vault: str, label: str, follower_id: str) -> 
     elif label == "shadow":
         terms["mode"] = Mode.SHADOW
     else:
+        if label in SUBSCRIBERS:
+            terms["subscriber_tenant_id"] = await subscriber(world.database, world.registry)
         terms["webhook_url"] = world.receiver.url(follower_id)
     new = NewFollower(vault_id=vault, label=label, follower_id=follower_id, **terms)
     made = await world.registry.create_follower(world.tenant_id, new, actor=ACTOR, once=world.once())
     if made.signing_secret is not None:
         key = signing.parse_secret(made.signing_secret)
         world.receiver.expect(follower_id, key=key, behaviour=WEBHOOKS.get(label))
-    if label == "at_its_cap":
+    if label in SUBSCRIBERS:
+        await subscribe(world.database, terms["subscriber_tenant_id"], **SUBSCRIBERS[label])
+    if label in {"at_its_cap", *SUBSCRIBERS}:
         await world.rows(
             "INSERT INTO positions (tenant_id, holder_id, symbol, qty, avg_price) VALUES (%s, %s, 'AAPL', 5, 200) "
             "RETURNING 1",
