@@ -49,8 +49,8 @@ def checkout(
     made = _change(api, token, f"{_PATH}/checkout", body | ({} if coupon is None else {"coupon": coupon}), key)
     if _printed(made, as_json):
         return
-    until = f", open until {made['expires_at'][:19]} UTC" if made["expires_at"] else ""
-    console().print(f"{made['subscription_id']}: to be paid at{until}", markup=False)
+    until = f" (until {made['expires_at'][:16].replace('T', ' ')} UTC)" if made["expires_at"] else ""
+    console().print(f"{made['subscription_id']} is to be paid here{until}:", markup=False)
     console().print(made["checkout_url"], markup=False, soft_wrap=True)
 
 
