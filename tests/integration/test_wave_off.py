@@ -90,6 +90,7 @@ class Outcome:
     via: dict[str, list[str]]
 
 
+@pytest.mark.timeout(900)  # mostly waits for real time-outs, twice; on a machine with other work they grow with it
 async def test_without_the_wave_every_follower_order_ends_the_same(world: World):
     page_size = {"VANTA_DISPATCH__PAGE_SIZE": str(PAGE_SIZE)}
     async with workers_with(world, page_size):
