@@ -32,7 +32,8 @@ class Bounds:
 
     async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def begun(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # A library may answer a cancellation with an error of its own; what is then made of that is an answer, too.
+            if message["type"] == "http.response.start" and not limit.expired():
                 limit.reschedule(None)
             await send(message)
 
