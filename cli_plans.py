@@ -26,6 +26,7 @@ def list_plans(data: DataDir = _DATA) -> None:
     sold = {plan.ref for plan in catalogue.sold()}
     rows = [
         (
+            plan.plan_id,
             plan.title,
             plan.version,
             f"{plan.price_minor // 100}.{plan.price_minor % 100:02d} {plan.currency.upper()}",
@@ -36,7 +37,7 @@ def list_plans(data: DataDir = _DATA) -> None:
         )
         for plan in catalogue.plans
     ]
-    table(("plan", "version", "price", "per", "trial days", "sold", "at Stripe"), rows)
+    table(("plan", "title", "version", "price", "per", "trial days", "sold", "at Stripe"), rows)
 
 
 @plans.command()

@@ -15,7 +15,6 @@ from cli_http import LOCAL, Api, ApiError, Key, Token, ask, console, table
 subscription = typer.Typer(no_args_is_help=True, help="The subscription: how it stands, and changing it.")
 invoices = typer.Typer(no_args_is_help=True, help="Invoices: list, show, refund.")
 _PATH = "/v1/subscription"
-_BACK = "http://127.0.0.1:8080/docs"  # a page that is there on the embedded stack
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer as JSON.")]
 Plan = Annotated[str, typer.Argument(help="As GET /v1/plans names it: core, pro, institutional.")]
 InvoiceId = Annotated[str, typer.Argument(help="IN-…, as vanta invoices list shows it.")]
@@ -38,14 +37,21 @@ def checkout(
     token: Token,
     provider: Annotated[Provider, typer.Option(help="stripe: cards; btcpay: bitcoin.")] = Provider.STRIPE,
     coupon: Annotated[str | None, typer.Option(help="Its id at Stripe.")] = None,
-    success_url: Annotated[str, typer.Option(help="Where the payer comes back to; https in production.")] = _BACK,
-    cancel_url: Annotated[str, typer.Option(help="Where he comes back to if he leaves.")] = _BACK,
+    success_url: Annotated[
+        str | None,
+        typer.Option(help="Where the payer comes back to; https in production.", show_default="the API's /docs"),
+    ] = None,
+    cancel_url: Annotated[
+        str | None, typer.Option(help="Where he comes back to if he leaves.", show_default="the API's /docs")
+    ] = None,
     api: Api = LOCAL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Begin a subscription: prints the address of the page to pay at. It may be asked for again until it is paid."""
-    body = {"plan_id": plan, "provider": provider.value, "success_url": success_url, "cancel_url": cancel_url}
+    back = _back(api)
+    urls = {"success_url": success_url or back, "cancel_url": cancel_url or back}
+    body = {"plan_id": plan, "provider": provider.value, **urls}
     made = _change(api, token, f"{_PATH}/checkout", body | ({} if coupon is None else {"coupon": coupon}), key)
     if _printed(made, as_json):
         return
@@ -115,11 +121,14 @@ def resume(token: Token, api: Api = LOCAL, key: Key = None, as_json: AsJson = Fa
 @subscription.command()
 def portal(
     token: Token,
-    return_url: Annotated[str, typer.Option(help="Where the payer comes back to; https in production.")] = _BACK,
+    return_url: Annotated[
+        str | None,
+        typer.Option(help="Where the payer comes back to; https in production.", show_default="the API's /docs"),
+    ] = None,
     api: Api = LOCAL,
 ) -> None:
     """Print the address where the payer changes his card. Whoever has it can do so: it is for the payer only."""
-    made = ask(api, token, "POST", f"{_PATH}/portal", json={"return_url": return_url})
+    made = ask(api, token, "POST", f"{_PATH}/portal", json={"return_url": return_url or _back(api)})
     console().print(made["url"], markup=False, soft_wrap=True)
 
 
@@ -187,6 +196,11 @@ def _change(api: str, token: str, path: str, body: dict[str, Any] | None, key: s
             raise
         said = f"{error}; it may have been done: repeat with --key {used}"
         raise ApiError(said, in_doubt=True, status=error.status) from error
+
+
+def _back(api: str) -> str:
+    """A page that is there on the embedded stack: the API's own."""
+    return f"{api.rstrip('/')}/docs"
 
 
 def _invoice(invoice_id: str) -> str:
