@@ -88,7 +88,6 @@ from temporal.payment_events import Drain, keep_draining
 from temporal.reconciliations import Corrections, keep_schedules
 from temporal.streams import HeartbeatShards, OrderOwners
 from temporal.subscriptions import Subscriptions
-from workflows.reconcile_billing import ReconcileBillingWorkflow
 from workflows.registry import ALL
 
 _log = logging.getLogger("vanta.worker")
@@ -308,7 +307,7 @@ async def _billing(clients: Clients) -> Worker:
     every_s, lookback_days = settings.billing.reconcile_every_s, settings.billing.lookback_days
     await schedules.ensure_billing(clients.temporal, every_s=every_s, lookback_days=lookback_days)
     steps = [*billing.all(), comparison.compare_billing_page]
-    return _worker(clients, queues.BILLING, steps, [*ALL, ReconcileBillingWorkflow], settings.dispatch.follower_tasks)
+    return _worker(clients, queues.BILLING, steps, ALL, settings.dispatch.follower_tasks)
 
 
 def _subscriptions(clients: Clients) -> Subscriptions:

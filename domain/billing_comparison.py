@@ -57,14 +57,31 @@ class ComparisonTotals:
         for provider, number in other.unread.items():
             self.unread[provider] = self.unread.get(provider, 0) + number
 
+    def put(self, before: "ComparisonTotals", now: "ComparisonTotals") -> None:
+        """`now` in the place of what was last seen of the same subscriptions; what was new or has gone stays told."""
+        self.add(now)
+        self.compared -= before.compared
+        self.open -= before.open
+        for provider, number in before.unread.items():
+            self.unread[provider] -= number
+        self.unread = {provider: number for provider, number in self.unread.items() if number}
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonInput:
-    """`lookback_days`: how old an invoice is compared. The rest is set by a run that continues an earlier one."""
+    """`lookback_days`: how old an invoice is compared. `waits_s`: before each further look at what was left.
+
+    The rest is set by a run that continues an earlier one: `after` the page it has come to, `left` what was last seen
+    of the pages to look at again, by what they are after, and `looks` how many of these looks there were; None: the
+    first round goes on.
+    """
 
     lookback_days: int
     after: str = ""
     totals: ComparisonTotals | None = None
+    waits_s: tuple[int, ...] = (300, 600, 600)
+    left: dict[str, ComparisonTotals] = field(default_factory=dict)
+    looks: int | None = None
 
 
 _KIND_OF = {

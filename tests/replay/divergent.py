@@ -10,6 +10,7 @@ from workflows.mark_prices import Marked, MarkPricesWorkflow
 from workflows.mirror_order import MirrorOrderWorkflow, MirrorResult
 from workflows.mirror_shard import MirrorShardWorkflow
 from workflows.order_stream import OrderStreamWorkflow
+from workflows.reconcile_billing import ReconcileBillingWorkflow
 from workflows.reconcile_vault import ReconcileVaultWorkflow
 from workflows.refresh_credentials import RefreshCredentialsWorkflow
 from workflows.refresh_reference import ReferenceRefreshed, RefreshReferenceWorkflow
@@ -18,6 +19,7 @@ from workflows.subscription import SubscriptionWorkflow
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestResult
     from activities.refreshing import RefreshRound
+    from domain.billing_comparison import ComparisonInput, ComparisonTotals
     from domain.flattening import FlattenInput, FlattenResult
     from domain.flip_mode import FlipModeInput
     from domain.mirroring import FollowerOrderInput, MirrorOrderInput, ShardInput
@@ -162,6 +164,21 @@ class HastySubscription(SubscriptionWorkflow):
         return await super().run(given)
 
 
+@workflow.defn(name="ReconcileBillingWorkflow")
+class GivingUp(ReconcileBillingWorkflow):
+    @workflow.init
+    def __init__(self, given: ComparisonInput) -> None:
+        super().__init__(given)
+
+    @workflow.run
+    async def run(self, given: ComparisonInput) -> ComparisonTotals:
+        return await super().run(given)
+
+    async def _again(self) -> None:
+        """Whatever is left stays unread."""
+        self._left.clear()
+
+
 ALL = [
     Hesitating,
     LeavingOut,
@@ -175,4 +192,5 @@ ALL = [
     WatchingTwice,
     RereadingTwice,
     HastySubscription,
+    GivingUp,
 ]

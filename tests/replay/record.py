@@ -34,7 +34,7 @@ from temporal.redrives import Redrives
 from tests.exchanges import listed
 from tests.flattening import flattened, halt
 from tests.flips import a_flip, about_to_expire, flips_of
-from tests.replay import subscribing
+from tests.replay import comparing, subscribing
 from tests.streaming import filled_between_polls, placed, streams_of
 from tests.world import ACTOR, World
 
@@ -335,6 +335,11 @@ async def subscribed(world: World) -> Found:
     return found
 
 
+async def compared(world: World) -> Found:
+    """A page that cannot be read, is waited for and found to differ, and has healed by the look after that."""
+    return {"reconcile_billing": await comparing.left_and_healed(world)}
+
+
 async def _disable(world: World, followers: Sequence[str], *, undo: bool = False) -> None:
     """As the breaker does it, which makes a dead letter of what is due next."""
     async with world.database.cursor(world.tenant_id) as cursor:
@@ -349,7 +354,7 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[Found]]] = {
     for scenario in (
         settled, dead, cancelled, refused, ingested, waves_settled, waves_held, waves_cancelled,
         waves_cancelled_before_the_page, waves_refused, expired, marked, reconciled, flipped, redriven, flat, streamed,
-        refreshed, referenced, waited, subscribed,
+        refreshed, referenced, waited, subscribed, compared,
     )
 }  # fmt: skip
 

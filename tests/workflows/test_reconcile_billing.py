@@ -1,7 +1,7 @@
 """The comparison of invoices, from its workflow down to the real Postgres; payment systems and owners are played."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from domain.subscriptions import CheckoutWish
 from settings import Settings
 from temporal import ids as workflow_ids
 from temporal import queues
+from temporal import search_attributes as sa
 from temporal.schedules import ensure_billing
 from tests.conftest import owner_dsn
 from tests.workflows.conftest import BIN
@@ -49,10 +50,12 @@ class Played:
     invoiced: dict[str, list[Invoice]] = field(default_factory=dict)
     down: bool = False
     asked: int = 0
+    outages: int = 0  # how many more questions are not answered
 
     async def invoices(self, account: Account, since: datetime) -> Sequence[Invoice]:
         self.asked += 1
-        if self.down:
+        self.outages -= 1
+        if self.down or self.outages >= 0:
             raise BillingUnavailable("down")
         return self.invoiced.get(account.subscription.subscription_id, [])
 
@@ -64,9 +67,11 @@ class Owners:
     woken: list[str] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
     begun: list[str] = field(default_factory=list)
+    heal: Callable[[], None] = lambda: None
 
     async def wake(self, tenant_id: str, subscription_id: str) -> None:
         self.woken.append(subscription_id)
+        self.heal()
 
     async def ensure(self, tenant_id: str, subscription_id: str) -> bool:
         if subscription_id not in self.absent:
@@ -214,8 +219,60 @@ async def test_the_schedule_starts_one_that_goes_through_all_pages(scene: Scene,
         assert [interval.every for interval in described.spec.intervals] == [timedelta(hours=12)]
         await handle.delete()
         done: ComparisonTotals = await local.client.execute_workflow(
-            "ReconcileBillingWorkflow", ComparisonInput(40), id=f"reconcile-billing/{uuid.uuid4()}",
+            "ReconcileBillingWorkflow", ComparisonInput(40, waits_s=()), id=f"reconcile-billing/{uuid.uuid4()}",
             task_queue=queues.BILLING, result_type=ComparisonTotals,
         )  # fmt: skip
     assert (done.compared, done.open, done.new) == (5, 1, 1)
     assert [kind for kind, _, _ in await scene.found(payers[3][0])] == ["status"]
+
+
+async def run(
+    scene: Scene, env: WorkflowEnvironment, given: ComparisonInput
+) -> tuple[ComparisonTotals, str, timedelta]:
+    """What was found, the state that it ended in, and how long it took by the server's time."""
+    async with Worker(
+        env.client,
+        task_queue=queues.BILLING,
+        workflows=[ReconcileBillingWorkflow],
+        activities=[scene.comparison().compare_billing_page],
+    ):
+        handle = await env.client.start_workflow(
+            ReconcileBillingWorkflow.run, given, id=f"reconcile-billing/{uuid.uuid4()}", task_queue=queues.BILLING
+        )
+        totals = await handle.result()
+        described = await handle.describe()
+    assert described.close_time is not None
+    state = described.typed_search_attributes[sa.STATE]
+    return totals, state, described.close_time - described.start_time
+
+
+async def test_what_was_down_for_a_while_and_what_heals_are_done_within_the_run(
+    scene: Scene, skipping: WorkflowEnvironment
+) -> None:
+    await scene.subscribed()
+    tenant, invoice = await scene.subscribed(Provider.BTCPAY)
+    scene.there(replace(invoice, refunded_minor=900))
+    scene.stripe.outages = 2
+    scene.owners.heal = lambda: scene.there(invoice)
+    scene.page_size = 1
+    totals, state, took = await run(scene, skipping, ComparisonInput(40))
+    assert totals == ComparisonTotals(compared=2, new=1, gone=1)
+    assert state == "done"
+    assert timedelta(minutes=15) <= took < timedelta(minutes=16)
+    assert await scene.told(tenant) == ["billing_difference", "billing_difference_gone"]
+    assert (scene.stripe.asked, scene.btcpay.asked) == (3, 2)
+
+
+async def test_what_stays_down_or_differs_ends_the_run_all_the_same(
+    scene: Scene, skipping: WorkflowEnvironment
+) -> None:
+    await scene.subscribed()
+    tenant, invoice = await scene.subscribed(Provider.BTCPAY)
+    scene.there(replace(invoice, refunded_minor=900))
+    scene.stripe.down = True
+    scene.page_size = 1
+    totals, state, took = await run(scene, skipping, ComparisonInput(40))
+    assert totals == ComparisonTotals(compared=1, open=1, new=1, unread={"stripe": 1})
+    assert (state, scene.stripe.asked, scene.btcpay.asked) == ("partial", 4, 2)
+    assert timedelta(minutes=25) <= took < timedelta(minutes=26)
+    assert await scene.told(tenant) == ["billing_difference"]
