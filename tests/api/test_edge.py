@@ -138,7 +138,10 @@ async def test_a_browser_of_a_listed_origin_may_read_the_answer(settings: Settin
 
 
 # What these do is said by their path alone.
-BODILESS = {"reconcile_vault", "rotate_webhook_secret", "test_credential", "test_webhook"}
+BODILESS = {
+    "keep_subscription", "reconcile_vault", "resume_subscription", "rotate_webhook_secret", "test_credential",
+    "test_webhook",
+}  # fmt: skip
 
 
 def test_the_contract_resolves_and_names_every_operation_once(settings: Settings) -> None:
