@@ -90,7 +90,7 @@ def read_outcome(
         resume_at=moment((told.get("metadata") or {}).get(RESUME_AT)) if paused else None,
         coupon=_coupon(told) or held.coupon,
     )
-    read, notes = _with_plan(read, account, catalogue, told)
+    read, notes = _with_plan(read, account, catalogue, told, invoices)
     return Outcome(read, tuple(invoices), (), notes)
 
 
@@ -119,11 +119,11 @@ def _coupon(told: Json) -> str | None:
 
 
 def _with_plan(
-    read: Subscription, account: Account, catalogue: Catalogue, told: Json
+    read: Subscription, account: Account, catalogue: Catalogue, told: Json, invoices: Sequence[Invoice]
 ) -> tuple[Subscription, tuple[str, ...]]:
     """Which plan counts. At Stripe a downgrade's price is set at once, so that the renewal costs it; here the plan that
     is paid for stays until then. That is known by its being cheaper, so that a schedule that was never written down
-    is found again.
+    is found again. At the first reading, no period before is known: then the present one's invoice tells its plan.
     """
     there, held = plan_ref(told), account.subscription
     plan = catalogue.by_ref(there or "")
@@ -132,11 +132,20 @@ def _with_plan(
         return read, (f"Stripe charges {there!r}, which is no plan of the catalogue; the plan is left as it was",)
     if _same(plan, account.plan):
         return unscheduled, ()
-    renewed = held.renewal_at is not None and read.period_start is not None and read.period_start >= held.renewal_at
+    if held.renewal_at is None:
+        renewed = _invoiced(read, plan, invoices)
+    else:
+        renewed = read.period_start is not None and read.period_start >= held.renewal_at
     cheaper = plan.yearly_minor < account.plan.yearly_minor
     if cheaper and not renewed and read.status not in (SubscriptionState.INCOMPLETE, *_OVER):
         return replace(read, scheduled_plan_id=plan.plan_id, scheduled_plan_version=plan.version), ()
     return replace(unscheduled, plan_id=plan.plan_id, plan_version=plan.version), ()
+
+
+def _invoiced(read: Subscription, plan: Plan, invoices: Sequence[Invoice]) -> bool:
+    """Whether the present period's own invoice is for `plan`."""
+    wanted = (InvoiceKind.PERIOD, read.period_start, plan.plan_id, plan.version)
+    return any((i.kind, i.period_start, i.plan_id, i.plan_version) == wanted for i in invoices)
 
 
 _OVER = (SubscriptionState.CANCELED, SubscriptionState.INCOMPLETE_EXPIRED)

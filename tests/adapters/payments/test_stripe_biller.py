@@ -147,6 +147,20 @@ async def test_a_downgrade_waits_for_the_renewal_and_can_be_taken_back(payer: Pa
     assert payer.invoices(InvoiceKind.UPGRADE) == []
 
 
+async def test_a_downgrade_that_has_renewed_before_the_first_reading_is_none_to_come(payer: Payer):
+    plan = replace(payer.held, plan_id="pro", plan_version=PRO.version)
+    payer.account = replace(payer.account, plan=PRO, subscription=plan)
+    await payer.subscribe()
+    unread = replace(payer.account, invoices=(), subscription=replace(plan, customer_ref=payer.held.customer_ref))
+    now = await payer.now()
+    payer.take(await payer.biller.change(payer.account, CORE, now, "k1"))
+    early = (await payer.biller.refresh(unread, now)).subscription
+    assert (early.plan_id, early.scheduled_plan_id) == ("pro", "core")
+    await payer.renew()
+    late = (await payer.biller.refresh(unread, await payer.now())).subscription
+    assert (late.plan_id, late.scheduled_plan_id) == ("core", None)
+
+
 async def test_an_upgrade_after_a_scheduled_downgrade_counts_what_was_paid(payer: Payer):
     payer.account = replace(
         payer.account, plan=PRO, subscription=replace(payer.held, plan_id="pro", plan_version=PRO.version)
