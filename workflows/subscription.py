@@ -62,6 +62,8 @@ class SubscriptionWorkflow:
         if self._view is None:
             # A first checkout opens it, and may be refused; anybody else means one that is there.
             await workflow.wait_condition(lambda: self._told or self._asked > 0)
+            if self._ended():  # of what is over, the next wish may be waiting for its turn behind the first
+                await workflow.wait_condition(workflow.all_handlers_finished)
         while not self._ended():
             if self._told or self._view is None or _due(self._view):
                 await self._look()

@@ -228,6 +228,17 @@ async def test_a_refund_is_given_once_and_who_may_claim_it_is_told_by_the_store_
     assert one.biller.effects == ["refund/RF-1/1000"]
 
 
+async def test_wishes_at_once_for_what_is_over_are_all_answered(local: WorkflowEnvironment):
+    async with desk(local) as one:
+        await one.running()
+        over = await one.engine.cancel(CancelWish(*one.named("now"), at_period_end=False))
+        assert await one.ended() == over
+        again = [one.engine.cancel(CancelWish(*one.named(f"{n}"), at_period_end=False)) for n in range(3)]
+        assert [view.subscription for view in await asyncio.gather(*again)] == [over.subscription] * 3
+        assert await one.ended() is not None
+    assert one.biller.effects == ["cancel/now"]
+
+
 async def test_a_worker_that_is_killed_after_every_write_does_no_harm(local: WorkflowEnvironment):
     async with desk(local) as one:
         one.store.forgets = True
