@@ -26,6 +26,7 @@ from domain.billing import (
     Invoice,
     Provider,
     Refund,
+    RefundStatus,
     Subscription,
     SubscriptionState,
 )
@@ -128,14 +129,12 @@ async def refund(
     refunds = tuple(await store.refunds(caller.tenant_id, invoice_id))
     identity = ids.refund_id(caller.tenant_id, key)
     known = next((each for each in refunds if each.refund_id == identity), None)
-    if known is not None:
-        if amount_minor not in (None, known.amount_minor):
-            raise IdempotencyKeyReused("Idempotency-Key was already used for a refund of another amount")
+    if known is not None and amount_minor not in (None, known.amount_minor):
+        raise IdempotencyKeyReused("Idempotency-Key was already used for a refund of another amount")
+    # One that is written down and was never heard of from the payment system is asked for again, and given once.
+    if known is not None and (known.status is not RefundStatus.PENDING or known.provider_ref is not None):
         return invoice, known
-    left = left_of(invoice, refunds)
-    wanted = left if amount_minor is None else amount_minor
-    if not 0 < wanted <= left:
-        raise InvalidInput("amount", "is more than is left to give back" if left else "nothing is left to give back")
+    wanted = _to_give_back(invoice, refunds, amount_minor) if known is None else known.amount_minor
     asked = RefundWish(
         caller.tenant_id, invoice.subscription_id, caller.actor, key, identity, invoice_id, wanted, reason
     )
@@ -143,6 +142,15 @@ async def refund(
     # Where it is claimed crosses no workflow: the store alone tells it.
     kept = (each for each in await store.refunds(caller.tenant_id, invoice_id) if each.refund_id == identity)
     return invoice, next(kept, made)
+
+
+def _to_give_back(invoice: Invoice, refunds: tuple[Refund, ...], amount_minor: int | None) -> int:
+    """Raises InvalidInput for more than is left."""
+    left = left_of(invoice, refunds)
+    wanted = left if amount_minor is None else amount_minor
+    if not 0 < wanted <= left:
+        raise InvalidInput("amount", "is more than is left to give back" if left else "nothing is left to give back")
+    return wanted
 
 
 def check_return_url(field: str, url: str, *, loopback: bool) -> None:

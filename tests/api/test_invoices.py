@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.schemas.invoices import Invoice as ShownInvoice
 from domain.amounts import minor_of, shown
-from domain.billing import Invoice, InvoiceKind, InvoiceStatus, Outcome, Provider
+from domain.billing import BillingUnavailable, Invoice, InvoiceKind, InvoiceStatus, Outcome, Provider
 from domain.errors import InvalidInput
 from tests.api.billing import Till
 from tests.api.conftest import Caller, problem
@@ -86,6 +86,17 @@ async def test_a_repeat_gives_back_once_also_days_later(caller: Caller, paid: In
     assert (await refund(caller, paid, "k-1", amount="10")).json() == first.json()
     await caller.forget()
     problem(await refund(caller, paid, "k-1", amount="11"), 422, "idempotency-key-reused")
+    assert len([what for what, _ in till.cards.asked if what == "refund"]) == 1
+
+
+async def test_one_that_was_written_down_and_not_made_is_made_by_its_repeat(
+    caller: Caller, paid: Invoice, till: Till
+) -> None:
+    till.cards.error = BillingUnavailable("HTTP 503")
+    problem(await refund(caller, paid, "k-1", amount="10"), 503, "billing-unavailable")
+    till.cards.error = None
+    made = await refund(caller, paid, "k-1", amount="10")
+    assert (made.status_code, made.json()["status"]) == (201, "claimable")
     assert len([what for what, _ in till.cards.asked if what == "refund"]) == 1
 
 

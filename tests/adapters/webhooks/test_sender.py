@@ -270,5 +270,9 @@ async def test_a_host_that_hangs_does_not_hold_up_another(receiver: Receiver):
         assert (await sender.send(request(fast_url, "FO-fast"))).code == "ack"
         assert time.monotonic() - started < 1
         kinds = [(await task).kind for task in slow]
-    # Five held the host's connections; the three behind them never got one, and so provably sent nothing.
-    assert kinds == [OutcomeKind.AMBIGUOUS] * 5 + [OutcomeKind.RETRYABLE] * 3
+    # Five held the host's connections. Those behind them got none, and so provably sent nothing; or one that the end
+    # of an earlier wait had freed in the moment before their own was over, and then that is what they say.
+    assert kinds[:5] == [OutcomeKind.AMBIGUOUS] * 5
+    unsent = {f"FO-s{n}" for n, kind in enumerate(kinds) if kind is OutcomeKind.RETRYABLE}
+    assert set(kinds[5:]) <= {OutcomeKind.RETRYABLE, OutcomeKind.AMBIGUOUS}
+    assert not unsent & {delivery.delivery_id for delivery in receiver.deliveries("F_slow")}
