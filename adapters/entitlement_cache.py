@@ -70,7 +70,7 @@ class EntitlementCache:
         self._store = store
         self._read, self._keep, self._forget = (redis.register_script(text) for text in (_READ, _KEEP, _FORGET))
         self._timeout_s, self._pause_s, self._clock = timeout_s, pause_s, clock
-        self._away_until = -float("inf")
+        self._away_until = clock()
         self._remembered: OrderedDict[str, tuple[float, Granted]] = OrderedDict()
 
     async def of(self, tenant_id: str) -> Granted:

@@ -100,20 +100,20 @@ class BitcoinBiller:
             account = scheduled(account, plan)
         return outcome(before, await self._invoiced(account, now))
 
-    async def cancel(self, account: Account, now: datetime, key: str, *, at_period_end: bool) -> Outcome:  # noqa: ARG002
+    async def cancel(self, account: Account, now: datetime, key: str, *, at_period_end: bool) -> Outcome:
         there = cancelled(await self._read(account, now), now, at_period_end=at_period_end)
         return outcome(account, await self._invoiced(there, now))
 
-    async def keep(self, account: Account, now: datetime, key: str) -> Outcome:  # noqa: ARG002
+    async def keep(self, account: Account, now: datetime, key: str) -> Outcome:
         there = await self._dropped(await self._read(account, now), now)
         return outcome(account, await self._invoiced(kept(there, now, self._rules), now))
 
-    async def pause(self, account: Account, now: datetime, key: str, *, until: datetime | None) -> Outcome:  # noqa: ARG002
+    async def pause(self, account: Account, now: datetime, key: str, *, until: datetime | None) -> Outcome:
         there = await self._read(account, now)
         there = replace(there, subscription=paused(there.subscription, now, until))
         return outcome(account, await self._invoiced(there, now))
 
-    async def resume(self, account: Account, now: datetime, key: str) -> Outcome:  # noqa: ARG002
+    async def resume(self, account: Account, now: datetime, key: str) -> Outcome:
         there = await self._read(account, now)
         if there.subscription.status is SubscriptionState.PAUSED:
             there = replace(there, subscription=resumed(there.subscription, now))
@@ -126,7 +126,7 @@ class BitcoinBiller:
         readings = await self._btcpay.since(since, ("subscription_id", subscription))
         return [as_there(known.get(reading.order_id), reading, subscription) for reading in readings]
 
-    async def refund(self, account: Account, invoice: Invoice, refund: Refund, now: datetime) -> Refund:  # noqa: ARG002
+    async def refund(self, account: Account, invoice: Invoice, refund: Refund, now: datetime) -> Refund:
         """The payer says at `claim_url` where to; an operator of the server then releases the payout there."""
         if invoice.provider_ref is None:
             raise BillingRefused("not-refundable", "nothing was paid for this invoice at BTCPay Server")
@@ -143,7 +143,7 @@ class BitcoinBiller:
         made = await self._btcpay.refund(invoice.provider_ref, refund.refund_id, refund.amount_minor, text)
         return replace(refund, status=RefundStatus.CLAIMABLE, provider_ref=made.ref, claim_url=made.claim_url)
 
-    async def portal(self, account: Account, return_url: str) -> str:  # noqa: ARG002
+    async def portal(self, account: Account, return_url: str) -> str:
         raise BillingRefused("not_offered", "there is no portal for bitcoin: every invoice has a page of its own")
 
     async def ping(self) -> None:

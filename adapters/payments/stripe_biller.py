@@ -138,7 +138,7 @@ class StripeBiller:
                 return ()
             return await self._reader.invoices(held, found, since)
 
-    async def refund(self, account: Account, invoice: Invoice, refund: Refund, now: datetime) -> Refund:  # noqa: ARG002
+    async def refund(self, account: Account, invoice: Invoice, refund: Refund, now: datetime) -> Refund:
         with told():
             return await give_back(self._api, account.subscription, invoice, refund)
 

@@ -43,6 +43,7 @@ class _Http(stripe.HTTPClient):
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._client.request(method, url, headers=sent, content=post_data or None)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            # The SDK gives its errors no types.
             raise stripe.APIConnectionError(type(error).__name__) from None  # type: ignore[no-untyped-call]
         return answer.content, answer.status_code, answer.headers
 
