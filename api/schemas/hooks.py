@@ -3,6 +3,7 @@
 from typing import Any
 
 from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from api.schemas.common import Answer, Request
 from domain.payment_events import EventState
@@ -42,6 +43,7 @@ class BtcpayEventBody(Request):
 
     model_config = ConfigDict(
         extra="allow",
+        alias_generator=to_camel,
         json_schema_extra={
             "examples": [
                 {
@@ -59,13 +61,13 @@ class BtcpayEventBody(Request):
         },
     )
 
-    deliveryId: str  # noqa: N815  as BTCPay spells it
-    originalDeliveryId: str | None = None  # noqa: N815
-    isRedelivery: bool  # noqa: N815
+    delivery_id: str
+    original_delivery_id: str | None = None
+    is_redelivery: bool
     type: str
     timestamp: int
-    storeId: str | None = None  # noqa: N815
-    invoiceId: str | None = None  # noqa: N815
+    store_id: str | None = None
+    invoice_id: str | None = None
     metadata: dict[str, Any] | None = None
 
 
